@@ -1,0 +1,320 @@
+"""Every knob on one page: frozen, strict, checked when made, the same for Python, YAML, checkpoint and CLI.
+
+Sizes are (height, width) in pixels. Derived numbers are properties, so no two knobs must agree.
+"""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+STRIDE = 32  # of the coarsest feature map: both sides of an image are multiples of it
+
+
+def unknown(name: str, known: list[str] | tuple[str, ...], what: str = "name") -> str:
+    """«unknown WHAT NAME; did you mean …?», or the list of what is known when nothing is near."""
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+    return f"unknown {what} {name}; {hint}"
+
+
+class Settings(BaseModel):
+    """Frozen and strict: an unknown key is an error that names the nearest known one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for key in values:
+                if key not in cls.model_fields:
+                    raise ValueError(unknown(str(key), list(cls.model_fields), "key"))
+        return values
+
+    def updated(self, **changes: Any) -> Self:
+        """A checked copy; `a__b=1` changes key b of section a."""
+        values = self.model_dump()
+        for key, value in changes.items():
+            *path, last = key.split("__")
+            section = values
+            for part in path:
+                section = section[part]
+            section[last] = value
+        return type(self).model_validate(values)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def read_settings(kind: type[S], path: str | Path) -> S:
+    """Settings of `kind` from a YAML file; ValueError names file, key, what was given and expected."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such settings file") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected a mapping of settings, found {type(values).__name__}")
+    return parse_settings(kind, values, str(path))
+
+
+def parse_settings(kind: type[S], values: dict[str, Any], where: str) -> S:
+    """Settings of `kind` from plain values; ValueError lists every bad key on a line of its own."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(
+            "\n".join(_line(where, one["loc"], one["msg"], one.get("input")) for one in error.errors())
+        ) from None
+
+
+def _line(where: str, location: tuple[int | str, ...], message: str, given: object) -> str:
+    prefix = ".".join(map(str, location))
+    if message.startswith("Value error, unknown key "):
+        key, hint = message.removeprefix("Value error, unknown key ").split("; ", 1)
+        dot = f"{prefix}." if prefix else ""
+        return f"{where}: unknown key {dot}{key}; " + hint.replace("did you mean ", f"did you mean {dot}")
+    return f"{where}: {prefix}: {message.removeprefix('Value error, ')}" + (
+        f" (given {given!r})" if not isinstance(given, dict) else ""
+    )
+
+
+def write_settings(settings: Settings, path: str | Path) -> None:
+    """The settings as YAML, in the order of this page."""
+    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def check_size(size: tuple[int, int]) -> tuple[int, int]:
+    """`size` if both sides are positive multiples of 32; ValueError names the nearest sizes that are."""
+    for side in size:
+        if side < STRIDE or side % STRIDE:
+            low = max(STRIDE, side // STRIDE * STRIDE)
+            raise ValueError(
+                f"size {size[0]}x{size[1]} (height x width): {side} is not a positive multiple of {STRIDE}; "
+                f"use {low} or {low + STRIDE}"
+            )
+    return size
+
+
+# ── model ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class StageConfig(Settings):
+    """One HGNetV2 stage: `blocks` blocks of `layers` layers, `channels` inside, `out_channels` at the end."""
+
+    channels: PositiveInt
+    out_channels: PositiveInt
+    blocks: PositiveInt
+    layers: PositiveInt
+    light: bool  # 1x1 then depthwise, instead of one plain convolution
+    kernel: PositiveInt
+
+
+class BackboneConfig(Settings):
+    """HGNetV2. Strides of its four stages are 4, 8, 16, 32."""
+
+    stem: tuple[PositiveInt, PositiveInt]  # channels inside and at the end of the stem
+    stages: tuple[StageConfig, StageConfig, StageConfig, StageConfig]
+    affine: bool  # learnable scale and bias after each activation (LAB)
+    returned: tuple[NonNegativeInt, ...] = (1, 2, 3)  # stages handed to the encoder, fine to coarse
+    freeze_stem: bool = False
+    freeze_norms: bool = False  # batch norms keep the statistics they were loaded with
+
+    @model_validator(mode="after")
+    def _ends_with_the_last_stage(self) -> Self:
+        if list(self.returned) != list(range(4))[-len(self.returned) :]:
+            raise ValueError(f"returned={self.returned}: expected consecutive stages ending with 3")
+        return self
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        return tuple(self.stages[i].out_channels for i in self.returned)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return tuple(4 * 2**i for i in self.returned)
+
+
+class EncoderConfig(Settings):
+    """Hybrid encoder: attention within the coarsest level, then fusion across levels both ways."""
+
+    dim: PositiveInt = 256
+    ffn_dim: PositiveInt = 1024
+    num_heads: PositiveInt = 8
+    expansion: PositiveFloat = 1.0
+    depth: PositiveFloat = 1.0
+
+    @model_validator(mode="after")
+    def _heads_divide_dim(self) -> Self:
+        if self.dim % self.num_heads or self.dim % 4:
+            raise ValueError(f"dim={self.dim} is not divisible by num_heads={self.num_heads} and by 4")
+        return self
+
+    @property
+    def fusion_dim(self) -> int:
+        """Width of the CSP branches (c4)."""
+        return round(self.expansion * self.dim // 2)
+
+    @property
+    def fusion_blocks(self) -> int:
+        """RepVGG blocks per CSP branch."""
+        return round(3 * self.depth)
+
+
+class DecoderConfig(Settings):
+    """Gated decoder that refines each edge's distribution layer by layer."""
+
+    dim: PositiveInt = 256
+    ffn_dim: PositiveInt = 1024
+    num_heads: PositiveInt = 8
+    num_layers: PositiveInt = 6
+    num_points: tuple[PositiveInt, ...] = (3, 6, 3)  # sampled per level, fine to coarse
+    num_queries: PositiveInt = 300
+    num_bins: PositiveInt = 32  # N: a distribution has N + 1 entries
+    a: PositiveFloat = 0.5  # W(n): bound of the fine part, the authors' `up`
+    c: PositiveFloat = 0.25  # W(n): curvature, 1 / the authors' `reg_scale`
+    quality_top: PositiveInt = 4  # largest probabilities per edge read by LQE
+    quality_dim: PositiveInt = 64
+    sampler: Literal["gather", "grid_sample"] = "grid_sample"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.dim % self.num_heads:
+            raise ValueError(f"dim={self.dim} is not divisible by num_heads={self.num_heads}")
+        if self.num_bins % 2 or self.num_bins < 4:
+            raise ValueError(f"num_bins={self.num_bins}: expected an even number of at least 4")
+        return self
+
+
+class ModelConfig(Settings):
+    """A whole detector. `size` is what it was trained at and predicts at unless told otherwise."""
+
+    name: str  # n, s, m, l, x, or the user's own
+    num_classes: PositiveInt
+    size: tuple[PositiveInt, PositiveInt] = (640, 640)
+    backbone: BackboneConfig
+    encoder: EncoderConfig
+    decoder: DecoderConfig
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        check_size(self.size)
+        levels = len(self.backbone.returned)
+        if len(self.decoder.num_points) != levels:
+            raise ValueError(
+                f"decoder.num_points={self.decoder.num_points}: expected one per level, {levels}"
+            )
+        return self
+
+
+# ── training ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class MatchingConfig(Settings):
+    """Weights of the matching cost (DETR's Hungarian matching with a focal class cost)."""
+
+    class_cost: NonNegativeFloat = 2.0
+    l1_cost: NonNegativeFloat = 5.0
+    giou_cost: NonNegativeFloat = 2.0
+    alpha: Probability = 0.25
+    gamma: NonNegativeFloat = 2.0
+
+
+class LossConfig(Settings):
+    """Weights of the five losses; alpha and gamma are varifocal's, temperature is DDF's T."""
+
+    vfl: NonNegativeFloat = 1.0
+    l1: NonNegativeFloat = 5.0
+    giou: NonNegativeFloat = 2.0
+    fgl: NonNegativeFloat = 0.15
+    ddf: NonNegativeFloat = 1.5
+    alpha: Probability = 0.75
+    gamma: NonNegativeFloat = 2.0
+    temperature: PositiveFloat = 5.0
+    matching: MatchingConfig = MatchingConfig()
+
+
+class DenoisingConfig(Settings):
+    """Contrastive denoising; `queries` = 0 turns it off."""
+
+    queries: NonNegativeInt = 100
+    label_noise: Probability = 0.5  # half of it is the chance that a label is redrawn
+    box_noise: NonNegativeFloat = 1.0
+
+
+class AugmentConfig(Settings):
+    """The paper's augmentations, as probabilities; the first three end before `plain_epochs`."""
+
+    photometric: Probability = 0.5  # of each of its parts
+    zoom_out: Probability = 0.5
+    max_zoom: Annotated[float, Field(ge=1)] = 4.0
+    crop: Probability = 0.8
+    flip: Probability = 0.5
+    vertical_flip: Probability = 0.0  # for images without an up, such as microscopy
+    multi_scale: NonNegativeFloat = 0.25  # sizes from (1 - x) to (1 + x) of the base; 0 is off
+    base_size_weight: PositiveInt = 4  # how often the base size stands in the list of sizes
+
+
+class OptimizerConfig(Settings):
+    """AdamW; the backbone has its own rate; norms and biases are not decayed."""
+
+    lr: PositiveFloat = 2e-4
+    backbone_lr: PositiveFloat = 1e-4
+    weight_decay: NonNegativeFloat = 1e-4
+    clip_norm: PositiveFloat = 0.1
+
+
+class ScheduleConfig(Settings):
+    """What changes over time. `train.schedule` reads it as a pure function of the step."""
+
+    epochs: PositiveInt = 72
+    warmup_steps: NonNegativeInt = 500
+    flat: Probability = 1.0  # share of the run at the full rate; 1 is the paper's
+    final_lr: Probability = 0.0  # where the cosine after it ends, as a share of the rate
+    plain_epochs: NonNegativeInt = 8  # at the end without strong augmentation and multi-scale
+    ema_decay: Probability = 0.9999
+    ema_warmup_steps: NonNegativeInt = 1000
+
+    @model_validator(mode="after")
+    def _ends_plainly(self) -> Self:
+        if self.plain_epochs > self.epochs:
+            raise ValueError(f"plain_epochs={self.plain_epochs} is more than epochs={self.epochs}")
+        return self
+
+
+class TrainConfig(Settings):
+    """One training run."""
+
+    schedule: ScheduleConfig = ScheduleConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    loss: LossConfig = LossConfig()
+    denoising: DenoisingConfig = DenoisingConfig()
+    augment: AugmentConfig = AugmentConfig()
+    size: tuple[PositiveInt, PositiveInt] = (640, 640)
+    batch: PositiveInt = 16
+    workers: NonNegativeInt = 2
+    seed: NonNegativeInt = 0
+    device: str = "auto"  # cuda where there is one, else mps, else cpu
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on GPUs that have it
+
+    @model_validator(mode="after")
+    def _sized(self) -> Self:
+        check_size(self.size)
+        return self

@@ -1,0 +1,191 @@
+"""The values that flow through the training half: frozen, checked when they are made.
+
+`Detections` and `Geometry`, which a user gets and which need no torch, are in `detections.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Int64, UInt8
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One annotated image, in its own pixels: RGB uint8 [H, W, 3], boxes_xyxy [n, 4], labels [n].
+
+    Raises ValueError, naming `path` and the box, unless 0 <= x1 <= x2 and 0 <= y1 <= y2 and all finite.
+    """
+
+    image: UInt8[np.ndarray, "H W 3"]
+    boxes_xyxy: Float[np.ndarray, "n 4"]
+    labels: Int[np.ndarray, " n"]
+    image_id: int = 0
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        boxes = self.boxes_xyxy
+        ok = np.isfinite(boxes).all(1) & (boxes[:, :2] <= boxes[:, 2:]).all(1)
+        if not ok.all():
+            index = int(np.argmin(ok))
+            raise ValueError(
+                f"{self.path or 'sample'}: box {index} is {boxes[index].tolist()}; "
+                "expected finite x1 <= x2 and y1 <= y2"
+            )
+        if len(boxes) != len(self.labels):
+            raise ValueError(f"{self.path or 'sample'}: {len(boxes)} boxes but {len(self.labels)} labels")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.image.shape[0], self.image.shape[1]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The boxes of a batch in one row: labels [N] and boxes_cxcywh [N, 4] in [0, 1], image after image.
+
+    `counts[i]` boxes belong to image i; a zero is an image without objects.
+    """
+
+    labels: Int64[Tensor, " N"]
+    boxes: Float[Tensor, "N 4"]
+    counts: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if sum(self.counts) != len(self.labels) or len(self.labels) != len(self.boxes):
+            raise ValueError(
+                f"counts {self.counts} are not of {len(self.labels)} labels and {len(self.boxes)} boxes"
+            )
+
+    @classmethod
+    def of(cls, labels: Sequence[Tensor], boxes: Sequence[Tensor]) -> Self:
+        """Targets from one (labels [n], boxes_cxcywh [n, 4]) pair an image."""
+        return cls(torch.cat(list(labels)), torch.cat(list(boxes)), tuple(len(one) for one in labels))
+
+    @property
+    def image(self) -> Int64[Tensor, " N"]:
+        """The image each box belongs to."""
+        counts = torch.tensor(self.counts, device=self.labels.device)
+        return torch.repeat_interleave(torch.arange(len(self.counts), device=counts.device), counts)
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """Where each image's boxes begin in the row."""
+        return tuple(int(n) for n in np.concatenate([[0], np.cumsum(self.counts)[:-1]]))
+
+    def to(self, device: torch.device | str) -> "Targets":
+        return Targets(
+            self.labels.to(device, non_blocking=True), self.boxes.to(device, non_blocking=True), self.counts
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Model input with its targets: images float [B, 3, H, W] in [0, 1]; targets in cxcywh of [0, 1]."""
+
+    images: Float[Tensor, "B 3 H W"]
+    targets: Targets
+    image_ids: tuple[int, ...]
+
+    def to(self, device: torch.device | str) -> "Batch":
+        return Batch(self.images.to(device, non_blocking=True), self.targets.to(device), self.image_ids)
+
+
+@dataclass(frozen=True)
+class DenoisingQueries:
+    """Noised ground truth, put in front of the queries in training (made by `train.denoising`).
+
+    labels [B, T] in 0..C, where C is padding; references [B, T, 4], cxcywh before the sigmoid.
+    T = groups · group_size; a group is positives then negatives of M slots each (group_size = 2M), slot
+    k of both halves being box k of its image. Only slots k < counts[b] are real.
+    """
+
+    labels: Int64[Tensor, "B T"]
+    references: Float[Tensor, "B T 4"]
+    groups: int
+    group_size: int
+
+    def __post_init__(self) -> None:
+        if self.groups * self.group_size != self.labels.shape[1]:
+            raise ValueError(
+                f"{self.groups} groups of {self.group_size} are not {self.labels.shape[1]} queries"
+            )
+
+
+@dataclass(frozen=True)
+class LayerOutput:
+    """One decoder layer: logits [B, Q, C], boxes_cxcywh [B, Q, 4], edge_logits [B, Q, 4, N+1].
+
+    edge_logits are accumulated over the layers so far (Eq. 3) and not yet softmaxed; `boxes` follow from
+    them and the initial boxes (Eq. 2).
+    """
+
+    logits: Float[Tensor, "B Q C"]
+    boxes: Float[Tensor, "B Q 4"]
+    edge_logits: Float[Tensor, "B Q 4 bins"]
+
+
+@dataclass(frozen=True)
+class InitialOutput:
+    """The first layer's plain regression: `boxes` [B, Q, 4] are what every layer refines.
+
+    `logits` [B, Q, C] train the first layer; None in the inference form.
+    """
+
+    logits: Float[Tensor, "B Q C"] | None
+    boxes: Float[Tensor, "B Q 4"]
+
+
+@dataclass(frozen=True)
+class EncoderOutput:
+    """The Q best encoder tokens: logits [B, Q, C], boxes [B, Q, 4], index [B, Q] into the T tokens."""
+
+    logits: Float[Tensor, "B Q C"]
+    boxes: Float[Tensor, "B Q 4"]
+    index: Int64[Tensor, "B Q"]
+
+
+@dataclass(frozen=True)
+class DecoderOutput:
+    """All layers of one kind of query (normal or denoising)."""
+
+    layers: tuple[LayerOutput, ...]
+    initial: InitialOutput
+
+    @property
+    def logits(self) -> Float[Tensor, "B Q C"]:
+        """The last layer's."""
+        return self.layers[-1].logits
+
+    @property
+    def boxes(self) -> Float[Tensor, "B Q 4"]:
+        """The last layer's, cxcywh in [0, 1]; not clamped."""
+        return self.layers[-1].boxes
+
+
+@dataclass(frozen=True)
+class ModelOutput(DecoderOutput):
+    """What the model returns. `denoising` has the same form for the denoising queries, if any were given."""
+
+    encoder: EncoderOutput
+    denoising: DecoderOutput | None = None
+
+
+@dataclass(frozen=True)
+class Matches:
+    """(query, target) pairs of a batch in one row: image [M], query [M] of that image, target [M].
+
+    `target` counts within its image; `row` is where it lies in `Targets`.
+    """
+
+    image: Int64[Tensor, " M"]
+    query: Int64[Tensor, " M"]
+    target: Int64[Tensor, " M"]
+    row: Int64[Tensor, " M"]
+
+    def __len__(self) -> int:
+        return len(self.image)
