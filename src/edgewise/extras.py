@@ -1,0 +1,17 @@
+"""Optional dependencies: imported where they are used, with a plain message where they are missing."""
+
+from importlib import import_module
+from types import ModuleType
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """The imported module. ImportError says which extra brings it."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.split(".")[0]:
+            raise
+        raise ModuleNotFoundError(
+            f"{error.name} is not installed; this needs the extra: pip install 'edgewise[{extra}]'",
+            name=error.name,
+        ) from None

@@ -1,0 +1,33 @@
+"""Shared by all tests: one thread's worth of noise, and the recorded material where it is at hand."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of recorded tensors and real data beside the repository; skips where it is absent."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip("needs ../shared (recorded tensors and real data), which is not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recipe(shared: Path) -> ModuleType:
+    """`fill`, `images`, `targets` and `tensor` of the golden fixtures."""
+    spec = importlib.util.spec_from_file_location("fill_weights", shared / "golden/fill_weights.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
