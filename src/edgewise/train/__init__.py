@@ -1,0 +1,1 @@
+"""Training: denoising queries, schedule, optimizer, moving average, step, trainer."""
