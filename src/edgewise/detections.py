@@ -1,10 +1,20 @@
 """What a user gets, in numpy: nothing here imports torch, so a runtime without it can share this file."""
 
-from dataclasses import dataclass, field
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
+
+from edgewise.extras import require
+
+if TYPE_CHECKING:
+    import PIL.Image
+    import supervision
 
 
 @dataclass(frozen=True)
@@ -31,12 +41,31 @@ class Geometry:
 
 
 @dataclass(frozen=True)
+class Detection:
+    """One found object: what `Detections` holds in one row, as plain Python values.
+
+    box_xyxy and edge_std (left, top, right, bottom) are in pixels of the original image.
+    """
+
+    box_xyxy: tuple[float, float, float, float]
+    score: float
+    label: int
+    name: str
+    edge_std: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Detections:
     """Objects found in one image, best first; arrays of M rows, boxes in pixels of the original image.
 
     boxes_xyxy [M, 4], scores [M] in [0, 1], labels [M] (index into class_names), edge_std [M, 4]: the
     standard deviation of the left, top, right and bottom edge in pixels, read off the edge's own
-    distribution. It is raw unless `calibrated`.
+    distribution. It is raw unless `calibrated`. Boxes are not clipped to the image.
+
+    `len`, iteration and `detections[i]` give single objects; `detections[i:j]`, `detections[mask]` and
+    `detections[indices]` a smaller Detections. `source` is where the image is or the image itself.
+
+    Raises ValueError where the arrays do not fit together or hold what cannot be a detection.
     """
 
     boxes_xyxy: Float[np.ndarray, "M 4"]
@@ -47,4 +76,190 @@ class Detections:
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...] | None = None  # the annotation file's own numbers, by label
     calibrated: bool = False
-    source: str | Path | np.ndarray | None = field(default=None, repr=False, compare=False)
+    source: str | Path | np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        rows, classes = len(self.scores), len(self.class_names)
+        expected = {"boxes_xyxy": (rows, 4), "scores": (rows,), "labels": (rows,), "edge_std": (rows, 4)}
+        for name, shape in expected.items():
+            array, kind = getattr(self, name), np.integer if name == "labels" else np.floating
+            if array.shape != shape or not np.issubdtype(array.dtype, kind):
+                raise ValueError(
+                    f"Detections: {name} is {array.dtype} {list(array.shape)}; "
+                    f"expected {kind.__name__} {list(shape)} for {rows} scores"
+                )
+            if not np.isfinite(array).all():
+                raise ValueError(f"Detections: {name} holds a value that is not finite")
+        if rows and (self.labels.min() < 0 or self.labels.max() >= classes):
+            raise ValueError(
+                f"Detections: labels from {self.labels.min()} to {self.labels.max()}; "
+                f"expected 0 to {classes - 1}, one for each of {classes} class_names"
+            )
+        if self.category_ids is not None and len(self.category_ids) != classes:
+            raise ValueError(
+                f"Detections: {len(self.category_ids)} category_ids for {classes} class_names; "
+                "expected one each"
+            )
+
+    # ── as a sequence ────────────────────────────────────────────────────────────────────────────────
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @overload
+    def __getitem__(self, index: int) -> Detection: ...
+    @overload
+    def __getitem__(self, index: slice | np.ndarray | list[int] | list[bool]) -> "Detections": ...
+    def __getitem__(
+        self, index: int | slice | np.ndarray | list[int] | list[bool]
+    ) -> "Detection | Detections":
+        if not isinstance(index, int | np.integer):
+            rows = np.arange(len(self))[index]
+            return replace(
+                self,
+                boxes_xyxy=self.boxes_xyxy[rows],
+                scores=self.scores[rows],
+                labels=self.labels[rows],
+                edge_std=self.edge_std[rows],
+            )
+        label = int(self.labels[index])
+        return Detection(
+            box_xyxy=tuple(self.boxes_xyxy[index].tolist()),
+            score=float(self.scores[index]),
+            label=label,
+            name=self.class_names[label],
+            edge_std=tuple(self.edge_std[index].tolist()),
+        )
+
+    def __iter__(self) -> Iterator[Detection]:
+        return (self[i] for i in range(len(self)))
+
+    def filter(self, threshold: float) -> "Detections":
+        """Those with a score of at least `threshold`."""
+        return self[self.scores >= threshold]
+
+    @property
+    def names(self) -> Shaped[np.ndarray, " M"]:
+        """The class name of each detection, an array of str."""
+        names: np.ndarray = np.array(self.class_names, dtype=np.str_)[self.labels]
+        return names
+
+    def __str__(self) -> str:
+        """«3 objects in 640x480: 2 dog, 1 cat (edges ±2.1 px median, uncalibrated)», width x height."""
+        height, width = self.size
+        if not len(self):
+            return f"no objects in {width}x{height}"
+        counts = ", ".join(f"{count} {name}" for name, count in Counter(self.names.tolist()).most_common())
+        edges = (
+            f"edges ±{np.median(self.edge_std):.1f} px median{'' if self.calibrated else ', uncalibrated'}"
+        )
+        return f"{len(self)} object{'s'[: len(self) > 1]} in {width}x{height}: {counts} ({edges})"
+
+    def __repr__(self) -> str:
+        return f"<Detections: {self}>"
+
+    # ── in other forms ───────────────────────────────────────────────────────────────────────────────
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values ready for JSON; they say their own units. `source` is None for an image in memory."""
+        height, width = self.size
+        rows = zip(
+            _plain(self.boxes_xyxy),
+            _plain(self.scores),
+            self.labels.tolist(),
+            _plain(self.edge_std),
+            strict=True,
+        )
+        return {
+            "source": str(self.source) if isinstance(self.source, str | Path) else None,
+            "width": width,
+            "height": height,
+            "box_format": "left, top, right, bottom in pixels of the upright image",
+            "edge_std_format": "left, top, right, bottom in pixels, one standard deviation",
+            "edge_std_calibrated": self.calibrated,
+            "detections": [
+                {
+                    "label": label,
+                    "name": self.class_names[label],
+                    **({} if self.category_ids is None else {"category_id": self.category_ids[label]}),
+                    "score": score,
+                    "box_xyxy": box,
+                    "edge_std": edge_std,
+                }
+                for box, score, label, edge_std in rows
+            ],
+        }
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """COCO result entries: `bbox` is x, y, width, height; without category_ids the label is the id."""
+        sides = self.boxes_xyxy[:, 2:] - self.boxes_xyxy[:, :2]
+        rows = zip(
+            np.concatenate([self.boxes_xyxy[:, :2], sides], 1).tolist(),
+            self.scores.tolist(),
+            self.labels.tolist(),
+            self.edge_std.tolist(),
+            strict=True,
+        )
+        ids = self.category_ids or range(len(self.class_names))
+        return [
+            {
+                "image_id": image_id,
+                "category_id": ids[label],
+                "bbox": box,
+                "score": score,
+                "edge_std": edge_std,
+            }
+            for box, score, label, edge_std in rows
+        ]
+
+    def to_supervision(self) -> "supervision.Detections":
+        """A `supervision.Detections` with class_name and edge_std in its `data`. Needs the extra `viz`."""
+        supervision = require("supervision", "viz")
+        return supervision.Detections(
+            xyxy=self.boxes_xyxy.copy(),
+            confidence=self.scores.copy(),
+            class_id=self.labels.copy(),
+            data={"class_name": self.names, "edge_std": self.edge_std.copy()},
+        )
+
+    def plot(self, image: "str | Path | np.ndarray | PIL.Image.Image | None" = None) -> "PIL.Image.Image":
+        """The image with boxes, names and error bars on it (`edgewise.draw.draw`).
+
+        `image` is the upright original: a path, RGB uint8 [H, W, 3] or a Pillow image; by default the one
+        detected in. Raises ValueError where that is not known, or where the size is another one.
+        """
+        from PIL import Image
+
+        from edgewise.draw import draw
+        from edgewise.images import read_image
+
+        image = self.source if image is None else image
+        if image is None:
+            raise ValueError(
+                "these detections do not know their image; give it: plot(image), a path or an RGB array"
+            )
+        if isinstance(image, str | Path):
+            image = read_image(image)
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image)
+        return draw(image, self)
+
+    def save(self, path: str | Path) -> None:
+        """Writes `to_dict` to a path that ends with .json, `plot` to one that ends like an image (.jpg)."""
+        path = Path(path)
+        if path.suffix.lower() == ".json":
+            path.write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
+            return
+        from PIL import Image
+
+        if path.suffix.lower() not in Image.registered_extensions():
+            raise ValueError(
+                f"{path}: cannot save as {path.suffix or 'a name without ending'}; use .json, .jpg or .png"
+            )
+        self.plot().save(path)
+
+
+def _plain(values: Float[np.ndarray, "*any"]) -> list[Any]:
+    """Nested lists of the shortest decimals that mean the same number: 0.9, not 0.8999999761581421."""
+    decimals: list[Any] = values.astype(np.str_).astype(np.float64).tolist()
+    return decimals
