@@ -1,0 +1,3 @@
+"""The network."""
+
+from edgewise.model.dfine import DFine as DFine

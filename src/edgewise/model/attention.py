@@ -1,0 +1,145 @@
+"""Self attention, and deformable attention with its two samplers."""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from edgewise.config import DecoderConfig
+from edgewise.model.layers import at_least_float32
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention whose position code goes into queries and keys only."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))  # queries, keys, values
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B Q D"],
+        position: Float[Tensor, "#B Q D"],
+        blocked: Bool[Tensor, "Q Q"] | None = None,
+    ) -> Float[Tensor, "B Q D"]:
+        """`blocked[i, j]`: query i does not see query j."""
+        dim = x.shape[-1]
+        weight, bias = self.in_proj_weight, self.in_proj_bias
+        query, key = F.linear(x + position, weight[: 2 * dim], bias[: 2 * dim]).chunk(2, -1)
+        value = F.linear(x, weight[2 * dim :], bias[2 * dim :])
+        heads = (t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in (query, key, value))
+        mask = None if blocked is None else ~blocked
+        mixed = F.scaled_dot_product_attention(*heads, attn_mask=mask)  # [B, heads, Q, D/heads]
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+Sampler = Callable[[Tensor, tuple[tuple[int, int], ...], tuple[int, ...], Tensor, Tensor], Tensor]
+
+
+def sample_grid(
+    values: Float[Tensor, "BH T d"],
+    sizes: tuple[tuple[int, int], ...],
+    num_points: tuple[int, ...],
+    locations: Float[Tensor, "BH Q P 2"],
+    weights: Float[Tensor, "BH Q P"],
+) -> Float[Tensor, "BH Q d"]:
+    """Weighted sum of `values` at P points per query, read bilinearly with `F.grid_sample`.
+
+    `values` holds the rows of maps of the `sizes` given, one map after the other; the first `num_points[0]`
+    points lie in the first map, and so on. Locations are (x, y), [0, 1] from border to border; zero outside.
+    """
+    grids = (2 * locations - 1).split(num_points, 2)
+    levels = values.split([h * w for h, w in sizes], 1)
+    sampled = [
+        F.grid_sample(level.transpose(1, 2).unflatten(2, size), grid, align_corners=False)
+        for level, size, grid in zip(levels, sizes, grids, strict=True)
+    ]  # [BH, d, Q, points] each
+    return (torch.cat(sampled, 3) * weights[:, None]).sum(3).transpose(1, 2)
+
+
+def sample_gather(
+    values: Float[Tensor, "BH T d"],
+    sizes: tuple[tuple[int, int], ...],
+    num_points: tuple[int, ...],
+    locations: Float[Tensor, "BH Q P 2"],
+    weights: Float[Tensor, "BH Q P"],
+) -> Float[Tensor, "BH Q d"]:
+    """The same as `sample_grid`, from indexing and products alone: what runtimes without it can run."""
+    bh, tokens, _ = values.shape
+    first = torch.arange(bh, device=values.device)[:, None, None] * tokens  # row where a map begins
+    indices, shares = [], []
+    for (h, w), level in zip(sizes, locations.split(num_points, 2), strict=True):
+        x, y = level[..., 0] * w - 0.5, level[..., 1] * h - 0.5
+        left, top = x.floor(), y.floor()
+        for column, row in ((left, top), (left + 1, top), (left, top + 1), (left + 1, top + 1)):
+            inside = (column >= 0) & (column < w) & (row >= 0) & (row < h)
+            shares.append((1 - (x - column).abs()) * (1 - (y - row).abs()) * inside)
+            indices.append(first + (row.clamp(0, h - 1) * w + column.clamp(0, w - 1)).long())
+        first = first + h * w
+    corner_weights = [weight for weight in weights.split(num_points, 2) for _ in range(4)]
+    picked = values.flatten(0, 1)[torch.cat(indices, 2)]  # [BH, Q, 4P, d]
+    share = torch.cat(shares, 2) * torch.cat(corner_weights, 2)  # [BH, Q, 4P]
+    return (share[:, :, None] @ picked).squeeze(2)
+
+
+SAMPLERS: dict[str, Sampler] = {"gather": sample_gather, "grid_sample": sample_grid}
+
+
+class DeformableAttention(nn.Module):
+    """Each query reads a few points around its box, on every map; there are no projections of values."""
+
+    num_points_scale: Tensor
+    reach = 0.5  # an offset of 1 is half a side of the box, over the points of its level
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.num_points = config.num_points
+        self.sample = SAMPLERS[config.sampler]
+        scale = [1 / n for n in config.num_points for _ in range(n)]
+        self.register_buffer("num_points_scale", torch.tensor(scale))
+        self.sampling_offsets = nn.Linear(config.dim, config.num_heads * len(scale) * 2)
+        self.attention_weights = nn.Linear(config.dim, config.num_heads * len(scale))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Equal weights; head k looks in direction 2πk/heads, its j-th point of a level j steps out."""
+        angle = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)
+        direction = torch.stack([angle.cos(), angle.sin()], -1)
+        direction = direction / direction.abs().amax(-1, keepdim=True)  # [heads, 2]
+        steps = torch.cat([torch.arange(1, n + 1) for n in self.num_points])  # [P]
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_((direction[:, None] * steps[:, None]).flatten())
+        for zero in (self.sampling_offsets.weight, *self.attention_weights.parameters()):
+            nn.init.zeros_(zero)
+
+    def forward(
+        self,
+        query: Float[Tensor, "B Q D"],
+        references: Float[Tensor, "B Q 4"],
+        values: Float[Tensor, "BH T d"],
+        sizes: tuple[tuple[int, int], ...],
+    ) -> Float[Tensor, "B Q D"]:
+        """What each query sees; `references` are boxes_cxcywh, `values` the maps by image and head."""
+        heads = (self.num_heads, -1)
+        offsets = self.sampling_offsets(query).unflatten(2, (*heads, 2))  # [B, Q, heads, P, 2]
+        weights = at_least_float32(self.attention_weights(query).unflatten(2, heads)).softmax(-1)
+        boxes = references[:, :, None, None]
+        scale = (self.num_points_scale * self.reach)[:, None]
+        locations = boxes[..., :2] + at_least_float32(offsets) * scale * boxes[..., 2:]
+        seen = self.sample(
+            values,
+            sizes,
+            self.num_points,
+            locations.transpose(1, 2).flatten(0, 1),
+            weights.transpose(1, 2).flatten(0, 1),
+        )
+        return seen.unflatten(0, (-1, self.num_heads)).transpose(1, 2).flatten(2).to(query.dtype)

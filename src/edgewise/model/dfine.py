@@ -1,0 +1,33 @@
+"""D-FINE (arXiv 2410.13842): backbone, encoder, decoder."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from edgewise.config import ModelConfig, check_size
+from edgewise.model.backbone import Backbone
+from edgewise.model.decoder import Decoder
+from edgewise.model.encoder import Encoder
+from edgewise.structures import DenoisingQueries, ModelOutput
+
+
+class DFine(nn.Module):
+    """A detector: images in, every layer's logits, boxes and edge distributions out.
+
+    Fresh weights follow torch's global generator. Names of the state dict are the published ones.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        height, width = config.size
+        sizes = tuple((height // stride, width // stride) for stride in config.backbone.strides)
+        self.backbone = Backbone(config.backbone)
+        self.decoder = Decoder(config.decoder, config.num_classes, config.encoder.dim, sizes)
+        self.encoder = Encoder(config.encoder, config.backbone.out_channels)
+
+    def forward(
+        self, images: Float[Tensor, "B 3 H W"], denoising: DenoisingQueries | None = None
+    ) -> ModelOutput:
+        """Images are RGB in [0, 1], of any size whose sides are multiples of 32 (ValueError otherwise)."""
+        check_size((images.shape[2], images.shape[3]))
+        return self.decoder(self.encoder(self.backbone(images)), denoising)  # type: ignore[no-any-return]

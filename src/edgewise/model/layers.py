@@ -1,0 +1,95 @@
+"""The small parts the model is made of. Attribute names are those of the published state dicts."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x` in float32, or as it is in float64: the precision of probabilities and boxes."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def inverse_sigmoid(x: Float[Tensor, "*b"], eps: float = 1e-5) -> Float[Tensor, "*b"]:
+    """log(x / (1 - x)) of `x` clipped to [0, 1], both parts of the ratio being at least `eps`."""
+    x = x.clamp(0, 1)
+    return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
+
+
+class Affine(nn.Module):
+    """A learnable scale and bias for the whole map (LAB, "learnable affine block")."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B D H W"]:
+        return torch.addcmul(self.bias, self.scale, x)
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch normalisation with constant statistics, scale and bias: they are buffers and never change."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+    eps = 1e-5
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.ones(channels))
+        self.register_buffer("bias", torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B D H W"]:
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        bias = self.bias - self.running_mean * scale
+        return torch.addcmul(bias[:, None, None], x, scale[:, None, None])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
+        state_dict.pop(f"{prefix}num_batches_tracked", None)  # of the live norm the weights were trained with
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, batch norm, activation; odd kernels keep the size (over the stride)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        activation: Callable[[], nn.Module] = nn.Identity,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False
+        )
+        self.norm = nn.BatchNorm2d(out_channels)
+        self.act = activation()
+
+    def forward(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B E h w"]:
+        return self.act(self.norm(self.conv(x)))  # type: ignore[no-any-return]
+
+
+class MLP(nn.Module):
+    """Linear layers of the widths given, ReLU between them."""
+
+    def __init__(self, *widths: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+
+    def forward(self, x: Float[Tensor, "*b n"]) -> Float[Tensor, "*b m"]:
+        *inner, last = self.layers
+        for layer in inner:
+            x = F.relu(layer(x))
+        return last(x)  # type: ignore[no-any-return]
