@@ -1,0 +1,349 @@
+"""COCO's numbers by hotcoco, and beside them what COCO leaves out: F1 at every score threshold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from math import isnan, nan
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from rich.table import Table
+
+from edgewise.evaluation.matching import MAX_DETECTIONS, NO_TRUTH, match, truths
+from edgewise.extras import require
+
+RECALLS = np.linspace(0, 1, 101)  # where a precision curve is sampled
+THRESHOLDS = np.linspace(0, 1, 1001)  # where an F1 curve is sampled
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """One class. Everything but `count` is nan where the class has no boxes to find.
+
+    `ap`, `ap50`, `ap75` as in `Metrics`; `count`: boxes to find, crowd regions apart; `best_f1`: the
+    highest F1 at IoU 0.5 that a score threshold can give, `best_threshold`: that threshold, the middle one
+    where many give the same. `precision` is COCO's interpolated precision at IoU 0.5 at each of `RECALLS`
+    (its mean is `ap50`), `f1` the F1 at IoU 0.5 of detections with a score of at least each of `THRESHOLDS`.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+    count: int
+    best_f1: float
+    best_threshold: float
+    precision: Float[np.ndarray, " 101"] = field(repr=False, compare=False)
+    f1: Float[np.ndarray, " 1001"] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """COCO's twelve numbers for boxes, in [0, 1], and the same by class name.
+
+    `ap` is the mean over classes and over IoU thresholds 0.50, 0.55 … 0.95; `ap50` and `ap75` are at one
+    threshold; small, medium and large are boxes below 32², up to 96² and above 96² pixels; `ar1`, `ar10`,
+    `ar100` are the mean recall with that many detections of a class in an image. A number that is
+    undefined because there are no such boxes is nan (COCO's own tools print -1); classes without boxes are
+    in no mean.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+    ap_small: float
+    ap_medium: float
+    ap_large: float
+    ar1: float
+    ar10: float
+    ar100: float
+    ar_small: float
+    ar_medium: float
+    ar_large: float
+    per_class: dict[str, ClassMetrics]
+    num_images: int
+
+    @property
+    def count(self) -> int:
+        """Boxes to find, crowd regions apart."""
+        return sum(one.count for one in self.per_class.values())
+
+    @property
+    def precision(self) -> Float[np.ndarray, " 101"]:
+        """Mean over classes of the precision at IoU 0.5, at each of `RECALLS`."""
+        return self._mean_curve([one.precision for one in self.per_class.values() if one.count], RECALLS)
+
+    @property
+    def f1(self) -> Float[np.ndarray, " 1001"]:
+        """Mean over classes of the F1 at IoU 0.5, at each of `THRESHOLDS`."""
+        return self._mean_curve([one.f1 for one in self.per_class.values() if one.count], THRESHOLDS)
+
+    @property
+    def best_f1(self) -> float:
+        """The highest mean F1 that one score threshold for all classes can give."""
+        return _peak(self.f1)[0]
+
+    @property
+    def best_threshold(self) -> float:
+        """The score threshold that gives `best_f1`."""
+        return _peak(self.f1)[1]
+
+    @staticmethod
+    def _mean_curve(curves: list[np.ndarray], grid: np.ndarray) -> np.ndarray:
+        return np.mean(curves, axis=0) if curves else np.full(len(grid), nan)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers as plain JSON values, without the curves; None where undefined."""
+        whole = {name: _plain(getattr(self, name)) for name in _NUMBERS}
+        whole |= {"best_f1": _plain(self.best_f1), "best_threshold": _plain(self.best_threshold)}
+        whole |= {"count": self.count, "num_images": self.num_images}
+        per_class = {
+            name: {key.name: _plain(getattr(one, key.name)) for key in fields(one) if key.compare}
+            for name, one in self.per_class.items()
+        }
+        return {**whole, "per_class": per_class}
+
+    def table(self) -> Table:
+        """One row a class and one for all, for `rich.print`; a dash where undefined."""
+        table = Table(
+            title=f"{self.count} boxes in {self.num_images} images",
+            caption=f"AP small {_show(self.ap_small)}, medium {_show(self.ap_medium)}, "
+            f"large {_show(self.ap_large)}; AR {_show(self.ar100)}",
+        )
+        table.add_column("class")
+        for heading in ("boxes", "AP", "AP50", "AP75", "best F1", "at score"):
+            table.add_column(heading, justify="right")
+        for name, one in self.per_class.items():
+            table.add_row(name, *_row(one))
+        table.add_section()
+        table.add_row("all", *_row(self), style="bold")
+        return table
+
+
+_NUMBERS = tuple(key.name for key in fields(Metrics) if key.type is float)
+
+
+def _row(one: ClassMetrics | Metrics) -> list[str]:
+    numbers = (one.ap, one.ap50, one.ap75, one.best_f1, one.best_threshold)
+    return [str(one.count), *map(_show, numbers)]
+
+
+def _show(value: float) -> str:
+    return "–" if isnan(value) else f"{value:.3f}"
+
+
+def _plain(value: float) -> float | None:
+    return None if isnan(value) else value
+
+
+def coco_metrics(
+    annotations: dict[str, Any], detections: Sequence[dict[str, Any]] | Float[np.ndarray, "M 7"]
+) -> Metrics:
+    """Metrics of COCO detections against a COCO annotation dictionary.
+
+    Detections are COCO result entries (image_id, category_id, bbox = x, y, w, h in pixels, score) or, as
+    COCO's tools allow too, their rows image_id, x, y, w, h, score, category_id. Of each class the best 100
+    in an image are scored. In annotations `iscrowd` may be missing (0), so may `area` (that of the box);
+    those of images that are not listed are left out; their ids are not read, so that the id 0, which
+    pycocotools loses, counts.
+    ValueError for a box or score that is not finite, for an image or category that is not in
+    `annotations`, and for two categories of one name.
+    """
+    categories = sorted(annotations["categories"], key=lambda one: one["id"])
+    names = [str(one["name"]) for one in categories]
+    if len(set(names)) < len(names):
+        double = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"annotations: two categories are named {double!r}; metrics go by class name")
+    image_ids = sorted({one["id"] for one in annotations["images"]})
+    position = {image_id: index for index, image_id in enumerate(image_ids)}
+    label_of = {one["id"]: label for label, one in enumerate(categories)}
+
+    rows = _rows(detections, position, label_of)
+    boxes = [
+        {**_box(one, label_of), "id": number, "image_id": position[one["image_id"]]}
+        for number, one in enumerate(annotations["annotations"], 1)
+        if one["image_id"] in position
+    ]
+    precision, recall = _accumulate(boxes, rows, len(image_ids), names)
+    all_areas, small, medium, large = range(4)
+    return Metrics(
+        ap=_mean(precision[..., all_areas]),
+        ap50=_mean(precision[0, ..., all_areas]),
+        ap75=_mean(precision[5, ..., all_areas]),
+        ap_small=_mean(precision[..., small]),
+        ap_medium=_mean(precision[..., medium]),
+        ap_large=_mean(precision[..., large]),
+        ar1=_mean(recall[..., all_areas, 0]),
+        ar10=_mean(recall[..., all_areas, 1]),
+        ar100=_mean(recall[..., all_areas, 2]),
+        ar_small=_mean(recall[..., small, 2]),
+        ar_medium=_mean(recall[..., medium, 2]),
+        ar_large=_mean(recall[..., large, 2]),
+        per_class=_per_class(names, precision[..., all_areas], boxes, rows),
+        num_images=len(image_ids),
+    )
+
+
+def _box(annotation: dict[str, Any], label_of: dict[Any, int]) -> dict[str, Any]:
+    """What the metric reads of an annotation, with the label as its category."""
+    category, box = annotation["category_id"], annotation["bbox"]
+    if category not in label_of:
+        raise ValueError(
+            f"annotations: the box {box} of image {annotation['image_id']} has category_id {category}; "
+            f"the categories are {_few(label_of)}"
+        )
+    return {
+        "category_id": label_of[category],
+        "bbox": box,
+        "area": annotation.get("area", box[2] * box[3]),
+        "iscrowd": annotation.get("iscrowd", 0),
+    }
+
+
+def _rows(
+    detections: Sequence[dict[str, Any]] | Float[np.ndarray, "M 7"],
+    position: dict[Any, int],
+    label_of: dict[Any, int],
+) -> Float[np.ndarray, "M 7"]:
+    """Rows of COCO's form with the image's position for its id and the label for the category's."""
+    if isinstance(detections, np.ndarray):
+        images, values, categories = detections[:, 0], detections[:, 1:6], detections[:, 6]
+    else:
+        images = np.array([one["image_id"] for one in detections])
+        values = np.array([[*one["bbox"], one["score"]] for one in detections], np.float64).reshape(-1, 5)
+        categories = np.array([one["category_id"] for one in detections])
+    finite = np.isfinite(values).all(1)
+    if not finite.all():
+        index = int(np.argmin(finite))
+        raise ValueError(
+            f"detection {index}, of image {images[index]}: box {values[index, :4].tolist()} with score "
+            f"{values[index, 4]}; expected finite numbers"
+        )
+    return np.column_stack(
+        [
+            _positions(images, position, "image_id", "images"),
+            values,
+            _positions(categories, label_of, "category_id", "categories"),
+        ]
+    )
+
+
+def _positions(ids: np.ndarray, position: dict[Any, int], key: str, listed: str) -> Int[np.ndarray, " M"]:
+    known, inverse = np.unique(ids, return_inverse=True)
+    for one in known.tolist():
+        if one not in position:
+            index = int(np.argmax(ids == one))
+            raise ValueError(
+                f"detection {index} has {key} {one:g}, which the annotations do not have; "
+                f"their {listed} are {_few(position)}"
+            )
+    return np.array([position[one] for one in known.tolist()], np.int64)[inverse]
+
+
+def _few(ids: dict[Any, int]) -> str:
+    listed = ", ".join(map(str, list(ids)[:10]))
+    return f"{listed} … ({len(ids)} in all)" if len(ids) > 10 else listed or "none"
+
+
+def _accumulate(
+    boxes: list[dict[str, Any]], rows: Float[np.ndarray, "M 7"], num_images: int, names: list[str]
+) -> tuple[Float[np.ndarray, "10 101 C 4"], Float[np.ndarray, "10 C 4 3"]]:
+    """Precision [IoU, recall, class, area] of the best 100 and recall [IoU, class, area, best 1, 10, 100].
+
+    -1 where a class has no boxes of that area.
+    """
+    hotcoco = require("hotcoco", "train")
+    truth = hotcoco.COCO(
+        {
+            "images": [{"id": index} for index in range(num_images)],
+            "annotations": boxes,
+            "categories": [{"id": label, "name": name} for label, name in enumerate(names)],
+        }
+    )
+    evaluator = hotcoco.COCOeval(truth, truth.load_res(rows), "bbox")
+    evaluator.evaluate()
+    evaluator.accumulate()
+    return evaluator.eval["precision"][..., 2], evaluator.eval["recall"]
+
+
+def _mean(values: np.ndarray) -> float:
+    """Over the values that are defined; nan where none is."""
+    defined = values[values > -1]
+    return float(defined.mean()) if defined.size else nan
+
+
+def _per_class(
+    names: list[str],
+    precision: Float[np.ndarray, "10 101 C"],
+    boxes: list[dict[str, Any]],
+    rows: Float[np.ndarray, "M 7"],
+) -> dict[str, ClassMetrics]:
+    counts = np.bincount([one["category_id"] for one in boxes if not one["iscrowd"]], minlength=len(names))
+    labels, scores, right = _judged(boxes, rows)
+    per_class = {}
+    for label, name in enumerate(names):
+        mine, count = labels == label, int(counts[label])
+        f1 = f1_curve(scores[mine], right[mine], count)
+        best_f1, best_threshold = _peak(f1)
+        curve = precision[0, :, label]
+        per_class[name] = ClassMetrics(
+            ap=_mean(precision[..., label]),
+            ap50=_mean(curve),
+            ap75=_mean(precision[5, :, label]),
+            count=count,
+            best_f1=best_f1,
+            best_threshold=best_threshold,
+            precision=np.where(curve > -1, curve, nan),
+            f1=f1,
+        )
+    return per_class
+
+
+def _judged(
+    boxes: list[dict[str, Any]], rows: Float[np.ndarray, "M 7"]
+) -> tuple[Int[np.ndarray, " K"], Float[np.ndarray, " K"], Bool[np.ndarray, " K"]]:
+    """Label, score and whether it found a box (IoU 0.5), of every detection that COCO scores.
+
+    Left out are those beyond the best 100 of a class in an image, and those that only found a crowd.
+    """
+    image, label, score = rows[:, 0].astype(np.int64), rows[:, 6].astype(np.int64), rows[:, 5]
+    order = np.lexsort((-score, label, image))
+    new = np.diff(image[order], prepend=-1).astype(bool) | np.diff(label[order], prepend=-1).astype(bool)
+    first = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
+    order = order[np.arange(len(order)) - first < MAX_DETECTIONS]
+
+    truth = truths(boxes)
+    kept, right = [], []
+    for rows_of_image in np.split(order, np.flatnonzero(np.diff(image[order])) + 1):
+        one = truth.get(int(image[rows_of_image[0]]), NO_TRUTH) if len(rows_of_image) else NO_TRUTH
+        found = match(rows[rows_of_image, 1:5], label[rows_of_image], one)
+        in_crowd = np.append(one.crowd, False)[found]  # -1 reads the appended
+        kept.append(rows_of_image[~in_crowd])
+        right.append(found[~in_crowd] >= 0)
+    index = np.concatenate(kept)
+    return label[index], score[index], np.concatenate(right)
+
+
+def f1_curve(
+    scores: Float[np.ndarray, " K"], right: Bool[np.ndarray, " K"], count: int
+) -> Float[np.ndarray, " 1001"]:
+    """F1 = 2·TP / (detections + boxes) of the detections scored at least each of `THRESHOLDS`.
+
+    `right` says which of them found one of the `count` boxes. nan without boxes.
+    """
+    if not count:
+        return np.full(len(THRESHOLDS), nan)
+    hits, shown = _at_least(scores[right]), _at_least(scores)
+    f1: np.ndarray = 2 * hits / (shown + count)
+    return f1
+
+
+def _at_least(scores: Float[np.ndarray, " K"]) -> Int[np.ndarray, " 1001"]:
+    return len(scores) - np.searchsorted(np.sort(scores), THRESHOLDS, side="left")
+
+
+def _peak(f1: Float[np.ndarray, " 1001"]) -> tuple[float, float]:
+    """The highest F1 and its threshold, of equals the middle one; nan where undefined or all the same."""
+    best = np.flatnonzero(f1 == f1.max())  # none where f1 is nan
+    if len(best) in (0, len(f1)):
+        return float(f1.max()), nan
+    return float(f1.max()), float(THRESHOLDS[best[len(best) // 2]])

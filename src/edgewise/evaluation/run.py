@@ -1,0 +1,110 @@
+"""Scoring any callable on annotated images: what is scored are the very `Detections` a user gets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int
+from rich.progress import track
+
+from edgewise.detections import Detections
+from edgewise.evaluation.coco import Metrics, coco_metrics
+from edgewise.structures import Sample
+
+Predict = Callable[[list[np.ndarray]], list[Detections]]  # RGB uint8 [H, W, 3] each, one Detections each
+
+
+@runtime_checkable
+class AnnotatedImages(Protocol):
+    """What evaluation asks of a dataset: images one by one, and their annotations in COCO's form."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """By label."""
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """Those of `annotations`, by label."""
+
+    @property
+    def annotations(self) -> dict[str, Any]:
+        """The COCO dictionary, crowd regions included."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sample: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Metrics and what they were computed from: one Detections an image, in the dataset's order."""
+
+    metrics: Metrics
+    detections: tuple[Detections, ...] = field(repr=False)
+
+
+def evaluate(
+    dataset: AnnotatedImages, predict: Predict, *, batch: int = 8, progress: bool = False
+) -> Evaluation:
+    """Metrics of `predict` over all images of `dataset`, called with `batch` images at a time.
+
+    All detections are passed to COCO's metric, which scores the best 100 of a class in an image: a
+    predictor should not cut by score. Classes are matched by name; their order may differ. The detections
+    that are kept carry the image's path as their `source`, not the image. `progress` shows a bar.
+    ValueError where the class names of predictor and dataset are not the same, or where `predict` does not
+    return one Detections an image.
+    """
+    kept: list[Detections] = []
+    rows: list[np.ndarray] = []
+    for start in track(range(0, len(dataset), batch), "evaluating", disable=not progress):
+        samples = [dataset[index] for index in range(start, min(start + batch, len(dataset)))]
+        results = predict([sample.image for sample in samples])
+        if len(results) != len(samples):
+            raise ValueError(f"predict returned {len(results)} results for {len(samples)} images")
+        for sample, result in zip(samples, results, strict=True):
+            categories = _categories(result.class_names, dataset)
+            rows.append(coco_rows(result, sample.image_id, categories))
+            kept.append(replace(result, source=sample.path or None))
+    return Evaluation(coco_metrics(dataset.annotations, np.concatenate([NO_ROWS, *rows])), tuple(kept))
+
+
+NO_ROWS = np.zeros((0, 7))
+
+
+def _categories(class_names: tuple[str, ...], dataset: AnnotatedImages) -> Int[np.ndarray, " C"]:
+    """The dataset's category id for each of the predictor's labels."""
+    category_of = dict(zip(dataset.class_names, dataset.category_ids, strict=True))
+    if set(class_names) != set(category_of):
+        raise ValueError(
+            f"the predictor's classes are {_listed(class_names)}; the dataset's are "
+            f"{_listed(dataset.class_names)}; expected the same names: "
+            f"{_difference('only the predictor has', set(class_names) - set(category_of))}"
+            f"{_difference('only the dataset has', set(category_of) - set(class_names))}"
+            "rename the classes of one, or train on this dataset"
+        )
+    return np.array([category_of[name] for name in class_names], np.int64)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:10]) + (f" … ({len(names)} in all)" if len(names) > 10 else "")
+
+
+def _difference(what: str, names: set[str]) -> str:
+    return f"{what} {_listed(tuple(sorted(names)))}; " if names else ""
+
+
+def coco_rows(
+    detections: Detections, image_id: int, categories: Int[np.ndarray, " C"]
+) -> Float[np.ndarray, "M 7"]:
+    """Rows image_id, x, y, w, h, score, category_id: the very numbers of `Detections.to_coco`."""
+    boxes = detections.boxes_xyxy
+    return np.column_stack(
+        [
+            np.full(len(detections), image_id, np.float64),
+            boxes[:, :2],
+            boxes[:, 2:] - boxes[:, :2],
+            detections.scores,
+            categories[detections.labels],
+        ]
+    )
