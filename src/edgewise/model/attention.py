@@ -35,9 +35,11 @@ class SelfAttention(nn.Module):
         weight, bias = self.in_proj_weight, self.in_proj_bias
         query, key = F.linear(x + position, weight[: 2 * dim], bias[: 2 * dim]).chunk(2, -1)
         value = F.linear(x, weight[2 * dim :], bias[2 * dim :])
-        heads = (t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in (query, key, value))
+        query, key, value = (
+            t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in (query, key, value)
+        )  # [B, heads, Q, D / heads]
         mask = None if blocked is None else ~blocked
-        mixed = F.scaled_dot_product_attention(*heads, attn_mask=mask)  # [B, heads, Q, D/heads]
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
@@ -135,11 +137,12 @@ class DeformableAttention(nn.Module):
         boxes = references[:, :, None, None]
         scale = (self.num_points_scale * self.reach)[:, None]
         locations = boxes[..., :2] + at_least_float32(offsets) * scale * boxes[..., 2:]
-        seen = self.sample(
+        seen: Tensor = self.sample(
             values,
             sizes,
             self.num_points,
             locations.transpose(1, 2).flatten(0, 1),
             weights.transpose(1, 2).flatten(0, 1),
         )
-        return seen.unflatten(0, (-1, self.num_heads)).transpose(1, 2).flatten(2).to(query.dtype)
+        seen = seen.unflatten(0, (-1, self.num_heads))  # [B, heads, Q, d]
+        return seen.transpose(1, 2).flatten(2).to(query.dtype)

@@ -16,10 +16,11 @@ def cached_constant(make: Callable[P, R]) -> Callable[P, R]:
     While a graph is traced (torch.compile, torch.export) nothing is kept: the tensors are not real.
     """
 
-    @lru_cache(64)
-    def remembered(*args: P.args, **kwargs: P.kwargs) -> R:
+    def real(*args: P.args, **kwargs: P.kwargs) -> R:
         with torch.inference_mode(False):  # a kept inference tensor could never take part in training
             return make(*args, **kwargs)
+
+    remembered: Callable[P, R] = lru_cache(64)(real)
 
     @wraps(make)
     def constant(*args: P.args, **kwargs: P.kwargs) -> R:

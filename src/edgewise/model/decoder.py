@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -118,7 +119,7 @@ class QualityEstimator(nn.Module):
     def forward(self, edge_logits: Float[Tensor, "B Q 4 n"]) -> Float[Tensor, "B Q 1"]:
         probs = edge_logits.softmax(-1).topk(self.top, -1).values
         shape = torch.cat([probs, probs.mean(-1, keepdim=True)], -1).flatten(2)  # [B, Q, 4 (top + 1)]
-        return self.reg_conf(shape.to(self.reg_conf.layers[0].weight.dtype))  # type: ignore[no-any-return]
+        return self.reg_conf(shape.to(next(self.reg_conf.parameters()).dtype))  # type: ignore[no-any-return]
 
 
 class DecoderLayers(nn.Module):
@@ -184,7 +185,7 @@ class Decoder(nn.Module):
 
     def _initialise(self) -> None:
         for layer in self.query_pos_head.layers:
-            nn.init.xavier_uniform_(layer.weight)
+            nn.init.xavier_uniform_(layer.get_parameter("weight"))
         for projection in self.input_proj:
             if isinstance(projection, ConvNorm):
                 nn.init.xavier_uniform_(projection.conv.weight)
@@ -193,11 +194,22 @@ class Decoder(nn.Module):
         for box_head in (self.enc_bbox_head, self.pre_bbox_head, *self.dec_bbox_head):
             _zero_last(box_head)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
-        """What follows from the settings is not loaded: anchors may be those of another image size."""
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        """What follows from the settings is not loaded: anchors may be those of another image size.
+
+        But `up` and `reg_scale`, where given, must agree with the settings: other bins mean other boxes.
+        """
+        errors: list[str] = args[-1]
+        for name, setting in (("up", "a"), ("reg_scale", "1 / c")):
+            own, given = getattr(self, name), state_dict.get(prefix + name)
+            if given is not None and not torch.allclose(given.abs().to(own), own):
+                errors.append(
+                    f"{prefix}{name} is {given.item():g}, but the settings say {setting} = {own.item():g}"
+                )
+            state_dict[f"{prefix}decoder.{name}"] = own  # published twice
         for name in ("up", "reg_scale", "anchors", "valid_mask"):
-            state_dict[f"{prefix}{name}"] = getattr(self, name)
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
+            state_dict[prefix + name] = getattr(self, name)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, maps: list[Tensor], denoising: DenoisingQueries | None = None) -> ModelOutput:
         """All layers' outputs for the queries, and apart from them for the denoising queries if given."""
@@ -232,7 +244,7 @@ class Decoder(nn.Module):
 
     def _values(self, memory: Float[Tensor, "B T D"]) -> Float[Tensor, "BH T d"]:
         """What deformable attention reads, made once for all layers."""
-        heads = at_least_float32(memory).unflatten(2, (self.config.num_heads, -1))
+        heads: Tensor = at_least_float32(memory).unflatten(2, (self.config.num_heads, -1))
         return heads.transpose(1, 2).flatten(0, 1)
 
     def _refine(
@@ -285,6 +297,5 @@ def _queries(output: DecoderOutput, first: int, last: int | None) -> DecoderOutp
 
 
 def _zero_last(mlp: MLP) -> None:
-    last = mlp.layers[-1]
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+    for parameter in mlp.layers[-1].parameters():
+        nn.init.zeros_(parameter)

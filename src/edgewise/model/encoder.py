@@ -49,11 +49,11 @@ class MapAttention(nn.Module):
 
     def forward(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B D H W"]:
         size = (x.shape[2], x.shape[3])
-        tokens = x.flatten(2).transpose(1, 2)
+        tokens: Tensor = x.flatten(2).transpose(1, 2)
         position = position_code(size, x.shape[1], x.dtype, x.device)
         for layer in self.layers:
             tokens = layer(tokens, position)
-        return tokens.transpose(1, 2).unflatten(2, size)
+        return tokens.transpose(1, 2).unflatten(2, size)  # type: ignore[no-any-return]
 
 
 class RepVGG(nn.Module):
