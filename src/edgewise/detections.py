@@ -228,8 +228,6 @@ class Detections:
         `image` is the upright original: a path, RGB uint8 [H, W, 3] or a Pillow image; by default the one
         detected in. Raises ValueError where that is not known, or where the size is another one.
         """
-        from PIL import Image
-
         from edgewise.draw import draw
         from edgewise.images import read_image
 
@@ -238,11 +236,7 @@ class Detections:
             raise ValueError(
                 "these detections do not know their image; give it: plot(image), a path or an RGB array"
             )
-        if isinstance(image, str | Path):
-            image = read_image(image)
-        if isinstance(image, np.ndarray):
-            image = Image.fromarray(image)
-        return draw(image, self)
+        return draw(image if isinstance(image, np.ndarray) else read_image(image), self)
 
     def save(self, path: str | Path) -> None:
         """Writes `to_dict` to a path that ends with .json, `plot` to one that ends like an image (.jpg)."""

@@ -1,0 +1,147 @@
+"""From images of any kind to Detections, a batch at a time."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from rich.console import Console
+from rich.progress import track
+from torch import nn
+
+from edgewise.config import check_size
+from edgewise.decode import decode
+from edgewise.detections import Detections, Geometry
+from edgewise.predict.sources import ImageLike, Source, check_array, expand, load
+from edgewise.preprocess import preprocess
+from edgewise.structures import ModelOutput
+
+Ready = tuple[np.ndarray, Geometry, Path | np.ndarray | None]  # model input, the way back, where it came from
+
+
+class Predictor:
+    """A model with what turns images into its input and its output into Detections.
+
+    `model` maps images [B, 3, H, W] in [0, 1] to ModelOutput. It runs where its parameters are and in
+    their precision, in evaluation mode, and is left in the mode it was in. `size` is (height, width) of
+    its input, `values` W(n) in sides of the initial box (`edgewise.bins.bin_values`).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        size: tuple[int, int],
+        class_names: tuple[str, ...],
+        values: Float[np.ndarray, " n"],
+        category_ids: tuple[int, ...] | None = None,
+    ) -> None:
+        self.model = model
+        self.size = check_size(size)
+        self.class_names = class_names
+        self.category_ids = category_ids
+        self.values = values
+
+    def predict(
+        self,
+        source: Source,
+        threshold: float = 0.5,
+        *,
+        batch: int = 8,
+        size: tuple[int, int] | None = None,
+        stream: bool = False,
+        max_detections: int = 300,
+    ) -> Detections | list[Detections] | Iterator[Detections]:
+        """Detections of one image, a list of them for many, or a generator of them with `stream`.
+
+        What may be a `source`, and what of it is many, is said by `edgewise.predict.sources.expand`;
+        `size` stands in for the predictor's own. Objects that score at least `threshold` are kept.
+        The generator reads `batch` images when it needs them and holds no more than those. A Detections'
+        `source` is the path of a file, else the image. Bad arguments fail here, a bad file in its turn.
+        """
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold {threshold}: expected a score in [0, 1]")
+        if batch < 1:
+            raise ValueError(f"batch {batch}: expected at least one image")
+        size = self.size if size is None else check_size(size)
+        images, many = expand(source)
+        found = self._stream(images, batch, size, threshold, max_detections)
+        if stream:
+            return found
+        if not many:
+            return next(found)
+        if len(images) > batch and sys.stderr.isatty():
+            console = Console(stderr=True)
+            return list(track(found, "predict", total=len(images), console=console, transient=True))
+        return list(found)
+
+    def predict_arrays(
+        self, images: Sequence[np.ndarray], threshold: float = 0.0, max_detections: int = 300
+    ) -> list[Detections]:
+        """Detections of RGB uint8 arrays [H, W, 3] in one forward pass. They do not keep their image."""
+        ready: list[Ready] = [(*preprocess(check_array(image), self.size), None) for image in images]
+        return self._detect(ready, threshold, max_detections) if ready else []
+
+    def _stream(
+        self,
+        images: list[ImageLike],
+        batch: int,
+        size: tuple[int, int],
+        threshold: float,
+        max_detections: int,
+    ) -> Iterator[Detections]:
+        def prepare(image: ImageLike) -> Ready:
+            pixels, place = load(image)
+            return *preprocess(pixels, size), place
+
+        for start in range(0, len(images), batch):
+            part = images[start : start + batch]
+            with ThreadPoolExecutor(len(part)) as pool:  # Pillow decodes and resizes outside the GIL
+                ready = list(pool.map(prepare, part))
+            found = self._detect(ready, threshold, max_detections)
+            del ready
+            yield from found
+
+    def _detect(self, ready: list[Ready], threshold: float, max_detections: int) -> list[Detections]:
+        inputs, geometries, sources = zip(*ready, strict=True)
+        weight = next(self.model.parameters())
+        images = torch.from_numpy(np.stack(inputs)).to(weight.device, weight.dtype)
+        with torch.inference_mode(), evaluating(self.model):
+            rows = host(self.model(images))
+        return [
+            decode(
+                *row,
+                geometry,
+                values=self.values,
+                class_names=self.class_names,
+                category_ids=self.category_ids,
+                threshold=threshold,
+                max_detections=max_detections,
+                source=source,
+            )
+            for row, geometry, source in zip(rows, geometries, sources, strict=True)
+        ]
+
+
+def host(output: ModelOutput) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """What `decode` reads of each image: logits, boxes, edge_logits, initial_boxes; float32, or float64."""
+    last = output.layers[-1]
+    tensors = (last.logits, last.boxes, last.edge_logits, output.initial.boxes)
+    wide = (one if one.dtype == torch.float64 else one.float() for one in tensors)
+    return zip(*(one.cpu().numpy() for one in wide), strict=True)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode; each of its modules is left in the mode it was in."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
