@@ -20,10 +20,12 @@ def cached_constant(make: Callable[P, R]) -> Callable[P, R]:
         with torch.inference_mode(False):  # a kept inference tensor could never take part in training
             return make(*args, **kwargs)
 
-    remembered: Callable[P, R] = lru_cache(64)(real)
+    remembered = lru_cache(64)(real)
 
     @wraps(make)
     def constant(*args: P.args, **kwargs: P.kwargs) -> R:
-        return make(*args, **kwargs) if torch.compiler.is_compiling() else remembered(*args, **kwargs)
+        if torch.compiler.is_compiling():
+            return make(*args, **kwargs)
+        return remembered(*args, **kwargs)  # type: ignore[arg-type]
 
     return constant
