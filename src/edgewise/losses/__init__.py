@@ -1,0 +1,6 @@
+"""The training losses: pure functions of a model output and the targets of its images."""
+
+from edgewise.losses.criterion import detection_losses, stop_unless_finite
+from edgewise.losses.matching import Matching, match
+
+__all__ = ["Matching", "detection_losses", "match", "stop_unless_finite"]

@@ -1,0 +1,167 @@
+"""All losses of a step: from one model output and the targets of its images to named scalars."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from edgewise import boxes as box
+from edgewise.config import LossConfig
+from edgewise.losses.classification import varifocal
+from edgewise.losses.distillation import decoupled_distillation, matched_emphasis
+from edgewise.losses.localization import edge_goals, fine_grained_localization, giou, l1
+from edgewise.losses.matching import Matching, at_least_float32, predictions
+from edgewise.structures import DecoderOutput, InitialOutput, LayerOutput, Matches, ModelOutput, Targets
+
+
+def detection_losses(
+    output: ModelOutput,
+    targets: Targets,
+    matching: Matching,
+    values: Float[Tensor, " n"],
+    config: LossConfig,
+    positives: Matches | None = None,
+    num_boxes: float | None = None,
+    num_pairs: float | None = None,
+) -> dict[str, Float[Tensor, ""]]:
+    """Every loss of every output, weighted: training descends their sum.
+
+    A name is LOSS/OUTPUT, the L layers being counted from 0 and `dn` being the denoising queries:
+
+    - vfl, l1 and giou of 0 … L-1, initial, encoder, dn/0 … dn/L-1 and dn/initial;
+    - fgl of 0 … L-1 and dn/0 … dn/L-1; ddf of 0 … L-2 and dn/0 … dn/L-1.
+
+    These 10L + 8 names never change: without boxes or denoising queries their terms are finite and still
+    part of the graph. All are computed in float32 at least.
+
+    `values` are W(n); `positives` match the denoising queries with their boxes. Sums over queries are divided
+    by `num_boxes` (classification), by `num_pairs` (boxes and edges) and, of denoising queries, by
+    `num_boxes` times the number of groups. By default these are this batch's own counts, of its boxes and
+    of the pairs in `matching.union`; a distributed step passes their means over all processes, at least 1.
+    """
+    if (output.denoising is None) != (positives is None):
+        raise ValueError(
+            f"the output has {'no ' if output.denoising is None else ''}denoising queries but positives are "
+            f"{'missing' if positives is None else 'given'}; expected both or neither"
+        )
+    boxes, pairs = len(targets.labels), len(matching.union)
+    num_boxes = max(1, boxes) if num_boxes is None else num_boxes
+    num_pairs = max(1, pairs) if num_pairs is None else num_pairs
+    emphasis = matched_emphasis(pairs, output.logits.shape[:2].numel() - pairs)
+    numbers = [str(i) for i in range(len(output.layers))]
+
+    normal = _Supervision(matching.outputs, matching.union, emphasis, num_boxes, num_pairs)
+    losses = _named(_terms(output, normal, targets, values, config), [*numbers, "initial", "encoder"])
+    del losses[f"ddf/{numbers[-1]}"]  # the last layer is the teacher
+
+    positives = positives or _no_matches(targets.labels.device)
+    num_noised = num_boxes * max(1, len(positives) // max(1, boxes))
+    noised = _Supervision((positives,) * (len(numbers) + 1), positives, emphasis, num_noised, num_noised)
+    denoising = output.denoising or _without_queries(output)
+    terms = _terms(denoising, noised, targets, values, config)
+    return losses | _named(terms, [*(f"dn/{number}" for number in numbers), "dn/initial"])
+
+
+@dataclass(frozen=True)
+class _Supervision:
+    """What one kind of query is to learn: the matches of each output for classification (`own`) and those
+    that all of them share for boxes and edges, DDF's emphasis, and what the sums are divided by.
+    """
+
+    own: tuple[Matches, ...]
+    shared: Matches
+    emphasis: float
+    num_own: float
+    num_shared: float
+
+
+def _terms(
+    output: DecoderOutput, given: _Supervision, targets: Targets, values: Tensor, config: LossConfig
+) -> dict[str, Tensor]:
+    """The weighted losses of one kind of query, of each of its outputs [S] or each of its layers [L]."""
+    logits, boxes = (torch.stack(part) for part in predictions(output))  # [S, B, Q, C], [S, B, Q, 4]
+    edge_logits = torch.stack([at_least_float32(layer.edge_logits) for layer in output.layers])
+    depth, (image, query) = len(edge_logits), (given.shared.image, given.shared.query)
+    found = boxes[:, image, query]  # [S, M, 4]
+    goals = targets.boxes.to(boxes.dtype)[given.shared.row].expand_as(found)
+    ious = _ious(found[:depth], goals[:depth])  # [L, M]
+    edges = edge_goals(boxes[depth, image, query], goals[0], values.to(boxes.dtype))
+
+    quality = logits[depth - 1].detach().sigmoid().amax(-1).repeat(depth, 1, 1)  # [L, B, Q]
+    quality[:, image, query] = ious
+    matched = torch.zeros(boxes.shape[1:3], dtype=torch.bool, device=boxes.device)
+    matched[image, query] = True
+    ddf = decoupled_distillation(
+        edge_logits[:-1], edge_logits[-1], quality[:-1], matched, given.emphasis, config.temperature
+    )
+    taught = edge_logits[-1:, :, :0].sum((1, 2, 3, 4))  # the last layer is the teacher itself: 0
+    return {
+        "vfl": config.vfl * _classification(logits, boxes, given.own, targets, config) / given.num_own,
+        "l1": config.l1 * l1(found, goals).sum(-1) / given.num_shared,
+        "giou": config.giou * giou(found, goals).sum(-1) / given.num_shared,
+        "fgl": config.fgl
+        * fine_grained_localization(edge_logits[:, image, query], edges, ious).sum(-1)
+        / given.num_shared,
+        "ddf": config.ddf * torch.cat([ddf, taught]),
+    }
+
+
+def _classification(
+    logits: Tensor, boxes: Tensor, matches: Sequence[Matches], targets: Targets, config: LossConfig
+) -> Tensor:
+    """The sum of the varifocal loss in each output [S]."""
+    image, query, row = (
+        torch.stack([getattr(one, name) for one in matches]) for name in ("image", "query", "row")
+    )  # [S, M]
+    output = torch.arange(len(matches), device=image.device)[:, None]
+    target = output, image, query, targets.labels[row]
+    quality, positive = torch.zeros_like(logits), torch.zeros_like(logits, dtype=torch.bool)
+    quality[target] = _ious(boxes[output, image, query], targets.boxes.to(boxes.dtype)[row])
+    positive[target] = True
+    return varifocal(logits, quality, positive, config.alpha, config.gamma).sum((1, 2, 3))
+
+
+def _ious(boxes: Tensor, goals: Tensor) -> Tensor:
+    """IoU of boxes_cxcywh, without gradient."""
+    return box.iou(box.cxcywh_to_xyxy(boxes.detach()), box.cxcywh_to_xyxy(goals))
+
+
+def _named(terms: dict[str, Tensor], outputs: Sequence[str]) -> dict[str, Tensor]:
+    """LOSS/OUTPUT to scalar; a loss of the layers alone has fewer values than there are outputs."""
+    return {
+        f"{loss}/{name}": value
+        for loss, values in terms.items()
+        for name, value in zip(outputs, values.unbind(), strict=False)
+    }
+
+
+def _without_queries(output: ModelOutput) -> DecoderOutput:
+    """The output for no queries at all, still part of the graph."""
+    layers = tuple(
+        LayerOutput(layer.logits[:, :0], layer.boxes[:, :0], layer.edge_logits[:, :0])
+        for layer in output.layers
+    )
+    initial = output.initial
+    logits = None if initial.logits is None else initial.logits[:, :0]
+    return DecoderOutput(layers, InitialOutput(logits, initial.boxes[:, :0]))
+
+
+def _no_matches(device: torch.device) -> Matches:
+    return Matches(*torch.zeros(4, 0, dtype=torch.int64, device=device))
+
+
+def stop_unless_finite(losses: dict[str, Float[Tensor, ""]], step: int) -> dict[str, float]:
+    """The losses as numbers, in one transfer to the host.
+
+    Raises FloatingPointError, naming the step and every loss that is nan or infinite, if any is.
+    """
+    numbers = dict(
+        zip(losses, torch.stack([value.detach() for value in losses.values()]).tolist(), strict=True)
+    )
+    bad = [f"{name} is {value}" for name, value in numbers.items() if not math.isfinite(value)]
+    if bad:
+        raise FloatingPointError(f"step {step}: {', '.join(bad)}")
+    return numbers
