@@ -6,14 +6,14 @@ from math import isnan, nan
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from rich.table import Table
 
-from edgewise.evaluation.matching import MAX_DETECTIONS, NO_TRUTH, match, truths
+from edgewise.evaluation.f1 import THRESHOLDS, f1_curve, judged, peak
+from edgewise.evaluation.matching import truths
 from edgewise.extras import require
 
 RECALLS = np.linspace(0, 1, 101)  # where a precision curve is sampled
-THRESHOLDS = np.linspace(0, 1, 1001)  # where an F1 curve is sampled
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,12 @@ class Metrics:
     @property
     def best_f1(self) -> float:
         """The highest mean F1 that one score threshold for all classes can give."""
-        return _peak(self.f1)[0]
+        return peak(self.f1)[0]
 
     @property
     def best_threshold(self) -> float:
         """The score threshold that gives `best_f1`."""
-        return _peak(self.f1)[1]
+        return peak(self.f1)[1]
 
     @staticmethod
     def _mean_curve(curves: list[np.ndarray], grid: np.ndarray) -> np.ndarray:
@@ -232,8 +232,9 @@ def _positions(ids: np.ndarray, position: dict[Any, int], key: str, listed: str)
     for one in known.tolist():
         if one not in position:
             index = int(np.argmax(ids == one))
+            given = f"{one:.0f}" if isinstance(one, float) else one
             raise ValueError(
-                f"detection {index} has {key} {one:g}, which the annotations do not have; "
+                f"detection {index} has {key} {given}, which the annotations do not have; "
                 f"their {listed} are {_few(position)}"
             )
     return np.array([position[one] for one in known.tolist()], np.int64)[inverse]
@@ -278,12 +279,12 @@ def _per_class(
     rows: Float[np.ndarray, "M 7"],
 ) -> dict[str, ClassMetrics]:
     counts = np.bincount([one["category_id"] for one in boxes if not one["iscrowd"]], minlength=len(names))
-    labels, scores, right = _judged(boxes, rows)
+    labels, scores, right = judged(truths(boxes), rows)
     per_class = {}
     for label, name in enumerate(names):
         mine, count = labels == label, int(counts[label])
         f1 = f1_curve(scores[mine], right[mine], count)
-        best_f1, best_threshold = _peak(f1)
+        best_f1, best_threshold = peak(f1)
         curve = precision[0, :, label]
         per_class[name] = ClassMetrics(
             ap=_mean(precision[..., label]),
@@ -296,54 +297,3 @@ def _per_class(
             f1=f1,
         )
     return per_class
-
-
-def _judged(
-    boxes: list[dict[str, Any]], rows: Float[np.ndarray, "M 7"]
-) -> tuple[Int[np.ndarray, " K"], Float[np.ndarray, " K"], Bool[np.ndarray, " K"]]:
-    """Label, score and whether it found a box (IoU 0.5), of every detection that COCO scores.
-
-    Left out are those beyond the best 100 of a class in an image, and those that only found a crowd.
-    """
-    image, label, score = rows[:, 0].astype(np.int64), rows[:, 6].astype(np.int64), rows[:, 5]
-    order = np.lexsort((-score, label, image))
-    new = np.diff(image[order], prepend=-1).astype(bool) | np.diff(label[order], prepend=-1).astype(bool)
-    first = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
-    order = order[np.arange(len(order)) - first < MAX_DETECTIONS]
-
-    truth = truths(boxes)
-    kept, right = [], []
-    for rows_of_image in np.split(order, np.flatnonzero(np.diff(image[order])) + 1):
-        one = truth.get(int(image[rows_of_image[0]]), NO_TRUTH) if len(rows_of_image) else NO_TRUTH
-        found = match(rows[rows_of_image, 1:5], label[rows_of_image], one)
-        in_crowd = np.append(one.crowd, False)[found]  # -1 reads the appended
-        kept.append(rows_of_image[~in_crowd])
-        right.append(found[~in_crowd] >= 0)
-    index = np.concatenate(kept)
-    return label[index], score[index], np.concatenate(right)
-
-
-def f1_curve(
-    scores: Float[np.ndarray, " K"], right: Bool[np.ndarray, " K"], count: int
-) -> Float[np.ndarray, " 1001"]:
-    """F1 = 2·TP / (detections + boxes) of the detections scored at least each of `THRESHOLDS`.
-
-    `right` says which of them found one of the `count` boxes. nan without boxes.
-    """
-    if not count:
-        return np.full(len(THRESHOLDS), nan)
-    hits, shown = _at_least(scores[right]), _at_least(scores)
-    f1: np.ndarray = 2 * hits / (shown + count)
-    return f1
-
-
-def _at_least(scores: Float[np.ndarray, " K"]) -> Int[np.ndarray, " 1001"]:
-    return len(scores) - np.searchsorted(np.sort(scores), THRESHOLDS, side="left")
-
-
-def _peak(f1: Float[np.ndarray, " 1001"]) -> tuple[float, float]:
-    """The highest F1 and its threshold, of equals the middle one; nan where undefined or all the same."""
-    best = np.flatnonzero(f1 == f1.max())  # none where f1 is nan
-    if len(best) in (0, len(f1)):
-        return float(f1.max()), nan
-    return float(f1.max()), float(THRESHOLDS[best[len(best) // 2]])

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-MAX_DETECTIONS = 100  # of one class in one image: COCO scores no more
-
 
 @dataclass(frozen=True)
 class Truth:
