@@ -3,6 +3,7 @@
 Sizes are (height, width) in pixels. Derived numbers are properties, so no two knobs must agree.
 """
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -46,16 +47,21 @@ class Settings(BaseModel):
                     raise ValueError(unknown(str(key), list(cls.model_fields), "key"))
         return values
 
-    def updated(self, **changes: Any) -> Self:
-        """A checked copy; `a__b=1` changes key b of section a."""
+    def updated(self, changes: Mapping[str, Any]) -> Self:
+        """A checked copy with other values; {"schedule.epochs": 50} reaches into a section.
+
+        Raises ValueError naming the key, what was given and what was expected.
+        """
         values = self.model_dump()
         for key, value in changes.items():
-            *path, last = key.split("__")
+            *path, last = key.split(".")
             section = values
             for part in path:
-                section = section[part]
+                section = section.get(part) if isinstance(section, dict) else None
+            if not isinstance(section, dict):
+                raise ValueError(f"unknown setting {key}; {path[0]} has no such section")
             section[last] = value
-        return type(self).model_validate(values)
+        return parse_settings(type(self), values, "settings")
 
 
 S = TypeVar("S", bound=Settings)
@@ -310,6 +316,7 @@ class TrainConfig(Settings):
     size: tuple[PositiveInt, PositiveInt] = (640, 640)
     batch: PositiveInt = 16
     workers: NonNegativeInt = 2
+    validate_every: PositiveInt = 1  # epochs
     seed: NonNegativeInt = 0
     device: str = "auto"  # cuda where there is one, else mps, else cpu
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on GPUs that have it

@@ -8,7 +8,10 @@ from edgewise.config import (
     DecoderConfig,
     EncoderConfig,
     ModelConfig,
+    OptimizerConfig,
+    ScheduleConfig,
     StageConfig,
+    TrainConfig,
     unknown,
 )
 
@@ -108,4 +111,40 @@ def preset(size: str, num_classes: int) -> ModelConfig:
 
 def trainable(config: ModelConfig) -> ModelConfig:
     """The same model with nothing frozen: what fresh weights need, since frozen noise never learns."""
-    return config.updated(backbone__freeze_stem=False, backbone__freeze_norms=False)
+    return config.updated({"backbone.freeze_stem": False, "backbone.freeze_norms": False})
+
+
+# Published rate, backbone rate, weight decay and the batch they belong to (from an ImageNet backbone).
+_RATES = {
+    "n": (8e-4, 4e-4, 1e-4, 128),
+    "s": (2e-4, 1e-4, 1e-4, 32),
+    "m": (2e-4, 2e-5, 1e-4, 32),
+    "l": (2.5e-4, 1.25e-5, 1.25e-4, 32),
+    "x": (2.5e-4, 2.5e-6, 1.25e-4, 32),
+}
+
+
+def recipe(
+    name: str, *, epochs: int, batch: int, size: tuple[int, int], pretrained: bool, steps_per_epoch: int
+) -> TrainConfig:
+    """Training settings for a model of that name (an unknown one trains like `n`).
+
+    The published rates go with the square root of the batch; a backbone without pre-trained weights takes
+    the full rate. Warm-up is at most a tenth of the run; its last tenth is without strong augmentation.
+    """
+    lr, backbone_lr, weight_decay, published = _RATES.get(name, _RATES["n"])
+    scale = (batch / published) ** 0.5
+    return TrainConfig(
+        schedule=ScheduleConfig(
+            epochs=epochs,
+            warmup_steps=min(500, epochs * steps_per_epoch // 10),
+            plain_epochs=epochs // 10,
+        ),
+        optimizer=OptimizerConfig(
+            lr=lr * scale,
+            backbone_lr=(backbone_lr if pretrained else lr) * scale,
+            weight_decay=weight_decay,
+        ),
+        size=size,
+        batch=batch,
+    )

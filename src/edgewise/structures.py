@@ -70,7 +70,8 @@ class Targets:
     def image(self) -> Int64[Tensor, " N"]:
         """The image each box belongs to."""
         counts = torch.tensor(self.counts, device=self.labels.device)
-        return torch.repeat_interleave(torch.arange(len(self.counts), device=counts.device), counts)
+        images = torch.arange(len(counts), device=counts.device)
+        return torch.repeat_interleave(images, counts, output_size=len(self.labels))
 
     @property
     def offsets(self) -> tuple[int, ...]:
@@ -189,3 +190,12 @@ class Matches:
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def to(self, device: torch.device | str) -> Self:
+        return replace(
+            self,
+            image=self.image.to(device),
+            query=self.query.to(device),
+            target=self.target.to(device),
+            row=self.row.to(device),
+        )

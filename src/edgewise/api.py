@@ -1,0 +1,305 @@
+"""`Detector`: the thin public face. What it does is one call into the room that knows how."""
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+import edgewise
+from edgewise import checkpoint, presets
+from edgewise.bins import bin_values
+from edgewise.config import ModelConfig, TrainConfig, parse_settings, read_settings
+from edgewise.detections import Detections
+from edgewise.model import DFine
+from edgewise.predict.predictor import Predictor
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgewise.evaluation.coco import Metrics
+    from edgewise.predict.sources import Source
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training left: its folder, and the validation metrics of the best averaged weights."""
+
+    folder: Path
+    metrics: dict[str, Any] | None
+    epochs: int
+    minutes: float
+
+
+class Detector:
+    """A model with its class names: predicts, evaluates, trains, saves.
+
+    `Detector("n", classes=["cat", "dog"])` has fresh weights of size n, s, m, l or x;
+    `Detector.from_pretrained(ref)` loads trained ones. `model` is the network itself,
+    images [B, 3, H, W] in [0, 1] → ModelOutput, in evaluation form.
+    """
+
+    def __init__(
+        self,
+        model: str | ModelConfig = "n",
+        classes: Sequence[str] = (),
+        *,
+        backbone: str | Path | None = None,
+        seed: int = 0,
+        device: str = "auto",
+    ) -> None:
+        """Fresh weights drawn from `seed`; `backbone` names a published PPHGNetV2 file to start from.
+
+        Raises ValueError for an unknown size (with the nearest), no classes, or two of one name.
+        """
+        names = checkpoint.check_classes(classes)
+        if isinstance(model, str):
+            model = presets.preset(model, len(names))
+            if backbone is None:
+                model = presets.trainable(model)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = DFine(model)
+        if backbone is not None:
+            checkpoint.load_backbone(backbone, network)
+        self._adopt(network, names, None, device)
+        self.pretrained = backbone is not None
+
+    @classmethod
+    def from_pretrained(
+        cls, ref: str | Path, classes: Sequence[str] | None = None, *, device: str = "auto"
+    ) -> "Detector":
+        """A detector with trained weights.
+
+        `ref` is a file of ours (.safetensors), of the D-FINE authors (.pth), a transformers folder, a
+        hub name such as "dfine-s-coco" or "owner/name". `classes` names the rows of files that do not.
+        Nothing in a file is ever executed. Errors say what was found, what was expected and the way out.
+        """
+        return cls._of(checkpoint.load(ref, classes), device)
+
+    @classmethod
+    def _of(cls, loaded: checkpoint.Checkpoint, device: str) -> "Detector":
+        self = cls.__new__(cls)
+        self._adopt(checkpoint.build(loaded), loaded.class_names, loaded.category_ids, device)
+        self.pretrained = True
+        self._loaded = loaded
+        return self
+
+    def _adopt(
+        self, model: DFine, names: tuple[str, ...], category_ids: tuple[int, ...] | None, device: str
+    ) -> None:
+        self.device = resolve_device(device)
+        self.model = model.to(self.device).eval()
+        self.class_names, self.category_ids = names, category_ids
+        self._loaded: checkpoint.Checkpoint | None = None
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.model.config
+
+    # ── predict ────────────────────────────────────────────────────────────────────────────────────
+
+    def predictor(self, size: tuple[int, int] | None = None) -> Predictor:
+        """The path from images to Detections that `predict` and `evaluate` share."""
+        decoder = self.config.decoder
+        return Predictor(
+            self.model,
+            size=size or self.config.size,
+            class_names=self.class_names,
+            category_ids=self.category_ids,
+            values=bin_values(decoder.num_bins, decoder.a, decoder.c),
+        )
+
+    def predict(
+        self,
+        source: "Source",
+        threshold: float = 0.5,
+        *,
+        batch: int = 8,
+        size: tuple[int, int] | None = None,
+        stream: bool = False,
+    ) -> Any:
+        """Detections of `source`: one for one image, a list for many, a generator with `stream=True`.
+
+        `source`: a path, glob, folder or URL; a PIL image; RGB uint8 [H, W, 3]; a tensor [3, H, W] in
+        [0, 1]; or a list of these. Objects scoring at least `threshold` are kept; boxes are in pixels of
+        the original, upright image. `size` (height, width) overrides the trained one, in multiples of 32.
+        """
+        return self.predictor(size).predict(source, threshold=threshold, batch=batch, stream=stream)
+
+    def evaluate(
+        self,
+        data: str | Path,
+        split: str = "val",
+        *,
+        batch: int = 8,
+        size: tuple[int, int] | None = None,
+        out: str | Path | None = None,
+        console: "Console | None" = None,
+    ) -> "Metrics":
+        """COCO metrics on a split of an annotated folder: `.ap`, `.ap50`, `.per_class`, `.to_dict()`.
+
+        With `out`, `metrics.json`, curves and a gallery of the worst images are written there.
+        """
+        from edgewise.data.coco import open_dataset
+
+        return self._score(open_dataset(data, split), batch, size, out, console)
+
+    def _score(
+        self,
+        dataset: "AnnotatedImages",
+        batch: int = 8,
+        size: tuple[int, int] | None = None,
+        out: str | Path | None = None,
+        console: "Console | None" = None,
+    ) -> "Metrics":
+        from edgewise.evaluation.run import evaluate, write_report
+
+        found = evaluate(dataset, self.predictor(size).predict_arrays, batch=batch, progress=console)
+        if out is not None:
+            write_report(dataset, found, Path(out))
+        return found.metrics
+
+    # ── train ──────────────────────────────────────────────────────────────────────────────────────
+
+    def train(
+        self,
+        data: str | Path,
+        *,
+        out: str | Path = "runs/train",
+        epochs: int | None = None,
+        size: int | tuple[int, int] | None = None,
+        batch: int | None = None,
+        seed: int | None = None,
+        settings: TrainConfig | str | Path | None = None,
+        changes: Mapping[str, Any] | None = None,
+        resume: bool = False,
+        console: "Console | None" = None,
+    ) -> Run:
+        """Trains on a folder of COCO annotations; afterwards this detector has the best averaged weights.
+
+        The classes become those of the data: those of a name this detector knows keep their weights, the
+        others start fresh. `settings` (a TrainConfig or its YAML file; default: `presets.recipe`) may be
+        changed by the named arguments and by `changes`, {"augment.flip": 0.3}. `size` is one side or
+        (height, width). What lands in `out` says `train.trainer.Trainer`. A stopped run goes on with
+        `resume=True`, with the settings it began with.
+        """
+        from edgewise.data.coco import available_splits, open_dataset
+        from edgewise.train.trainer import read_state
+
+        train_set = open_dataset(data, "train")
+        val_set = open_dataset(data, "val") if "val" in available_splits(data) else None
+        given = {"schedule.epochs": epochs, "size": _pair(size), "batch": batch, "seed": seed}
+        given = {key: value for key, value in given.items() if value is not None} | dict(changes or {})
+        if resume:
+            config = TrainConfig.model_validate(read_state(Path(out))["config"])
+        elif isinstance(settings, TrainConfig):
+            config = settings
+        elif settings is not None:
+            config = read_settings(TrainConfig, settings)
+        else:
+            batch = given.get("batch", 16)
+            config = presets.recipe(
+                self.config.name,
+                epochs=given.get("schedule.epochs", 72),
+                batch=batch,
+                size=given.get("size", self.config.size),
+                pretrained=self.pretrained,
+                steps_per_epoch=max(1, len(train_set) // batch),
+            )
+        return self.fit(train_set, val_set, config.changed(given), out, resume=resume, console=console)
+
+    def fit(
+        self,
+        train_set: "TrainSet",
+        val_set: "TrainSet | None",
+        config: TrainConfig,
+        out: str | Path,
+        *,
+        resume: bool = False,
+        console: "Console | None" = None,
+    ) -> Run:
+        """`train` on data sets that are open already, with settings that are complete."""
+        from rich.console import Console
+
+        from edgewise.train.progress import run
+        from edgewise.train.trainer import Trainer, read_state
+
+        console, folder = console or Console(stderr=True), Path(out)
+        if resume:
+            state = read_state(folder)
+            self._adopt(
+                DFine(ModelConfig.model_validate(state["model_config"])),
+                tuple(state["class_names"]),
+                train_set.category_ids,
+                config.device,
+            )
+        else:
+            self._take_classes(train_set, config.seed, console)
+        validate = None if val_set is None else partial(self._validate, val_set, config)
+        began = time.perf_counter()
+        trainer = Trainer(self.model, train_set, config, folder, validate, resume=resume)
+        run(trainer, console)
+        best = checkpoint.load(folder / "best.safetensors")
+        self._adopt(checkpoint.build(best), best.class_names, best.category_ids, str(trainer.device))
+        self.pretrained, self._loaded = True, best
+        minutes = (time.perf_counter() - began) / 60
+        return Run(folder, best.metrics, config.schedule.epochs, round(minutes, 1))
+
+    def _validate(self, dataset: "TrainSet", config: TrainConfig, model: DFine) -> "Metrics":
+        from edgewise.evaluation.run import evaluate
+
+        predictor = self._predictor(model, config.size)
+        return evaluate(dataset, predictor.predict_arrays, batch=config.batch).metrics
+
+    def _take_classes(self, dataset: "TrainSet", seed: int, console: "Console") -> None:
+        """Makes the classes of this detector those of the data; says which ones it knew already."""
+        from edgewise.train.transfer import transfer
+
+        names, known = dataset.class_names, self.class_names
+        self.category_ids = dataset.category_ids
+        if names == known:
+            return
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = DFine(self.config.updated({"num_classes": len(names)}))
+        kept = transfer(self.model, model, known, names)
+        if self.pretrained:
+            console.print(f"classes from the data: {len(kept)} of {len(names)} known already: {', '.join(kept)}")
+        self._adopt(model, names, dataset.category_ids, str(self.device))
+
+    # ── save ───────────────────────────────────────────────────────────────────────────────────────
+
+    def checkpoint(self) -> checkpoint.Checkpoint:
+        """Everything about this detector as one value: what `save` writes."""
+        current = {"weights": self.model.state_dict(), "config": self.config}
+        if self._loaded is not None:
+            return replace(self._loaded, **current)
+        return checkpoint.Checkpoint(
+            class_names=self.class_names, category_ids=self.category_ids, **current
+        )
+
+    def save(self, path: str | Path, *, half: bool = False) -> Path:
+        """Writes the whole detector as one safetensors file; `half` stores the weights in float16."""
+        return checkpoint.save(path, self.checkpoint(), torch.float16 if half else None)
+
+    def save_pretrained(self, folder: str | Path, format: Literal["edgewise", "transformers"] = "edgewise") -> Path:
+        """Writes a folder: `transformers.DFineForObjectDetection.from_pretrained` loads the second kind."""
+        if format == "transformers":
+            return checkpoint.save_transformers(self.checkpoint(), folder)
+        return self.save(Path(folder) / "model.safetensors")
+
+    def __repr__(self) -> str:
+        height, width = self.config.size
+        return f"Detector({self.config.name!r}, {len(self.class_names)} classes, {height}x{width})"
+
+
+def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    return (size, size) if isinstance(size, int) else size

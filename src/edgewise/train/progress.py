@@ -1,0 +1,108 @@
+"""A run as a person sees it: progress bar, a line per epoch, TensorBoard, and a clean stop."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from edgewise.extras import require
+from edgewise.train.trainer import StepReport, Trainer
+
+
+def run(trainer: Trainer, console: Console) -> None:
+    """All steps that are left.
+
+    Ctrl-C and SIGTERM let the step finish, save the state and raise KeyboardInterrupt; a second Ctrl-C
+    stops at once, with the state of the last finished epoch.
+    """
+    require("tensorboard", "train")
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+    bar = Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        refresh_per_second=2,
+    )
+    epochs = trainer.config.schedule.epochs
+    with SummaryWriter(str(trainer.folder / "tensorboard"), purge_step=trainer.step) as writer, bar, _stop_requests() as stopping:
+        task = bar.add_task("training", total=trainer.total_steps, completed=trainer.step, note="")
+
+        def on_epoch(line: dict[str, Any]) -> None:
+            bar.console.print(epoch_line(line, epochs), highlight=False)
+            for name, value in line.get("val", {}).items():
+                if isinstance(value, float):
+                    writer.add_scalar(f"val/{name}", value, line["step"])
+
+        for report in trainer.steps(on_epoch):
+            for name, value in report.losses.items():
+                writer.add_scalar(f"loss/{name}", value, report.step)
+            writer.add_scalar("lr", trainer.lr, report.step)
+            bar.update(
+                task,
+                completed=report.step + 1,
+                description=f"epoch {report.step // trainer.loader.steps_per_epoch + 1}/{epochs}",
+                note=_note(trainer, report),
+            )
+            if stopping():
+                trainer.save_state()
+                raise KeyboardInterrupt
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Whether SIGINT or SIGTERM has come: a step is never left half done. A second SIGINT interrupts."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set  # only the main thread may handle signals
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _note(trainer: Trainer, report: StepReport) -> str:
+    terms = " ".join(f"{name} {value:.2f}" for name, value in report.by_kind().items())
+    speed = trainer.meter.summary()
+    return (
+        f"loss {report.total:.2f} ({terms}) · lr {trainer.lr:.1e} · {speed['images_per_s']:.1f} img/s "
+        f"· wait {speed['wait_share']:.0%}"
+    )
+
+
+def epoch_line(line: dict[str, Any], epochs: int) -> str:
+    """One epoch of metrics.jsonl in words."""
+    loss = line["loss"]
+    text = (
+        f"epoch {line['epoch']:>3}/{epochs}  loss {sum(loss.values()):6.2f}  "
+        + "  ".join(f"{name} {value:.2f}" for name, value in loss.items())
+        + f"  lr {line['lr']:.1e}  {line['images_per_s']:.1f} img/s"
+    )
+    if "val" in line:
+        text += f"  AP {line['val']['ap']:.3f}  AP50 {line['val']['ap50']:.3f}"
+        text += "  [green]best[/green]" if line["best"] else ""
+    return text
