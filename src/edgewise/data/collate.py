@@ -1,0 +1,46 @@
+"""Samples to one Batch of one size, and the sizes that multi-scale training draws from."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from edgewise.boxes import xyxy_to_cxcywh
+from edgewise.config import STRIDE, check_size
+from edgewise.data.transforms import sanitize
+from edgewise.preprocess import preprocess
+from edgewise.structures import Batch, Sample, Targets
+
+
+def collate(samples: Sequence[Sample], size: tuple[int, int]) -> Batch:
+    """A Batch at `size`; boxes with a side of less than a pixel there are dropped."""
+    images, labels, boxes = [], [], []
+    for sample in samples:
+        image, geometry = preprocess(sample.image, size)
+        to_model = np.array([size[1], size[0]] * 2, np.float32) / geometry.scale
+        kept, kept_labels = sanitize(sample.boxes_xyxy * to_model, sample.labels)
+        unit = torch.from_numpy(kept) / torch.tensor([size[1], size[0]] * 2, dtype=torch.float32)
+        images.append(torch.from_numpy(image))
+        labels.append(torch.from_numpy(kept_labels).long())
+        boxes.append(xyxy_to_cxcywh(unit))
+    return Batch(torch.stack(images), Targets.of(labels, boxes), tuple(one.image_id for one in samples))
+
+
+def multi_scale_sizes(size: tuple[int, int], spread: float, base_weight: int) -> list[tuple[int, int]]:
+    """The sizes to draw from: `size` itself `base_weight` times, and those from (1 - spread) to (1 + spread).
+
+    The longer side goes in steps of 32 up to `size` and down to it, the shorter one keeps the aspect as
+    well as multiples of 32 can. ValueError unless both sides of `size` are multiples of 32.
+    """
+    long, short = max(check_size(size)), min(size)
+    low = max(STRIDE, int((1 - spread) * long / STRIDE) * STRIDE)
+    high = int((1 + spread) * long / STRIDE) * STRIDE
+    count = (long - low) // STRIDE
+    sides = [low + STRIDE * i for i in range(count)] + [long] * base_weight
+    sides += [high - STRIDE * i for i in range(count)]
+
+    def with_short(side: int) -> tuple[int, int]:
+        other = max(STRIDE, round(side * short / long / STRIDE) * STRIDE)
+        return (other, side) if size[1] == long else (side, other)
+
+    return [with_short(side) for side in sides]

@@ -1,0 +1,112 @@
+"""Training batches, each a function of (seed, epoch, step) only: any number of workers, any resumption."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch.utils import data
+
+from edgewise.config import TrainConfig
+from edgewise.data.collate import collate, multi_scale_sizes
+from edgewise.data.transforms import augment
+from edgewise.structures import Batch, Sample
+
+_ORDER, _SAMPLE, _SIZE = 1, 2, 3  # what a random stream is for: the first number of its seed
+
+
+class Samples(Protocol):
+    """What can be trained on, such as a CocoDataset or a list of Samples."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Sample: ...
+
+
+class Job(NamedTuple):
+    """One batch to build."""
+
+    epoch: int
+    step: int
+    strong: bool
+
+
+class TrainLoader:
+    """Shuffled, augmented batches of `config.batch` images, built by `config.workers` processes (0: here).
+
+    An image's augmentation depends on (seed, epoch, index), a batch's size and members on (seed, epoch,
+    step). The last images of an epoch that do not fill a batch are left out, unless there is no other
+    batch. Workers live as long as the loader.
+    """
+
+    def __init__(self, dataset: Samples, config: TrainConfig) -> None:
+        self.steps_per_epoch = max(1, len(dataset) // config.batch)
+        self._jobs: list[Job] = []
+        workers = config.workers
+        self._loader: data.DataLoader[Batch | Exception] = data.DataLoader(
+            _Batches(dataset, config),
+            batch_size=None,
+            sampler=self._jobs,
+            num_workers=workers,
+            collate_fn=_unchanged,
+            persistent_workers=workers > 0,
+            worker_init_fn=_leave_interrupts_to_the_main_process,
+        )
+
+    def batches(self, epoch: int, start_step: int = 0, strong: bool = True) -> Iterator[Batch]:
+        """The batches of an epoch from `start_step` on; `strong`: strong augmentation and multi-scale.
+
+        Raises what reading an image raises.
+        """
+        self._jobs[:] = [Job(epoch, step, strong) for step in range(start_step, self.steps_per_epoch)]
+        for batch in self._loader:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+
+
+class _Batches(data.Dataset[Batch | Exception]):
+    """Jobs to Batches, in a worker."""
+
+    def __init__(self, dataset: Samples, config: TrainConfig) -> None:
+        self.dataset, self.config = dataset, config
+
+    def __getitem__(self, job: Job) -> Batch | Exception:
+        try:
+            return build_batch(self.dataset, self.config, job)
+        except (OSError, ValueError) as error:  # as a value: torch would bury it in a traceback
+            return error
+
+
+def build_batch(dataset: Samples, config: TrainConfig, job: Job) -> Batch:
+    """The batch of a job."""
+    members = epoch_order(len(dataset), config.seed, job.epoch)[job.step * config.batch :][: config.batch]
+    samples = []
+    for index in members:
+        rng = np.random.default_rng([_SAMPLE, config.seed, job.epoch, index])
+        samples.append(augment(dataset[int(index)], config.augment, job.strong, rng))
+    return collate(samples, batch_size(config, job))
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> Sequence[int]:
+    """0 … count - 1 as shuffled for an epoch."""
+    order: list[int] = np.random.default_rng([_ORDER, seed, epoch]).permutation(count).tolist()
+    return order
+
+
+def batch_size(config: TrainConfig, job: Job) -> tuple[int, int]:
+    """(height, width) of a batch: drawn for strong ones, `config.size` for the others."""
+    if not job.strong:
+        return config.size
+    sizes = multi_scale_sizes(config.size, config.augment.multi_scale, config.augment.base_size_weight)
+    rng = np.random.default_rng([_SIZE, config.seed, job.epoch, job.step])
+    return sizes[rng.integers(len(sizes))]
+
+
+def _unchanged(batch: Batch | Exception) -> Batch | Exception:
+    return batch
+
+
+def _leave_interrupts_to_the_main_process(worker: int) -> None:
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

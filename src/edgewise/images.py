@@ -1,0 +1,124 @@
+"""Image files to arrays, upright and RGB, with one clear error for whatever is not an image. No torch."""
+
+import io
+import warnings
+from glob import has_magic
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+MAX_PIXELS = 178_956_970  # half a gigabyte of RGB; more is a decompression bomb or wants tiling
+
+_HEADER = Lock()  # `catch_warnings` swaps process-wide state, so one thread at a time
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # EXIF orientation: what makes the image upright
+
+
+def read_image(source: str | Path | bytes | Image.Image) -> UInt8[np.ndarray, "H W 3"]:
+    """RGB uint8 [H, W, 3], upright, of a file, the bytes of a file or a Pillow image.
+
+    EXIF orientation is applied. Gray and palette images become RGB, transparency is laid on white, 16-bit
+    gray is scaled by its full range; of several frames the first counts.
+
+    Raises FileNotFoundError or IsADirectoryError for such a path, and ValueError for an empty, truncated or
+    unreadable image, one of more than MAX_PIXELS, or pixels whose range is unknown (32-bit, float).
+    """
+    if isinstance(source, Image.Image):
+        return _decode(source, "image")
+    if isinstance(source, bytes):
+        name, data = f"image of {len(source)} bytes", source
+    else:
+        name, data = str(source), _read(Path(source))
+    if not data:
+        raise ValueError(f"{name}: empty; expected an image. Fetch or export it again")
+    try:
+        with _HEADER, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # whatever is wrong is said below
+            image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        raise ValueError(f"{name}: not an image; expected one of {', '.join(SUFFIXES)}") from None
+    except Image.DecompressionBombError:
+        raise ValueError(_too_large(name, "")) from None
+    with image:
+        return _decode(image, name)
+
+
+def list_images(source: str | Path) -> list[Path]:
+    """The image files of a folder (not of its sub folders), of a glob pattern, or the one file; sorted.
+
+    FileNotFoundError if there are none.
+    """
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = sorted(path.iterdir())
+    elif has_magic(str(source)):
+        found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    else:
+        raise FileNotFoundError(f"{source}: no such file or folder")
+    images = [one for one in found if one.suffix.lower() in SUFFIXES and one.is_file()]
+    if not images:
+        raise FileNotFoundError(f"{source}: no images; expected files ending with {', '.join(SUFFIXES)}")
+    return images
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such image file") from None
+    except IsADirectoryError:
+        raise IsADirectoryError(f"{path}: a folder; expected an image file") from None
+
+
+def _decode(image: Image.Image, name: str) -> np.ndarray:
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(_too_large(name, f"{image.width}x{image.height} (width x height), "))
+    try:
+        image.load()
+        return np.array(_rgb(_upright(image)))
+    except Exception as error:  # a broken file makes Pillow raise nearly anything
+        raise ValueError(f"{name}: cannot be decoded: {error}. Fetch or export it again") from error
+
+
+def _too_large(name: str, size: str) -> str:
+    return f"{name}: {size}more than {MAX_PIXELS} pixels; shrink it or cut it into tiles"
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # unreadable EXIF: shown as stored, which is what viewers do
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _scaled(image).convert("RGB")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    """8-bit gray of 16-bit gray: 65535 becomes 255."""
+    pixels = np.asarray(image)
+    if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
+        raise ValueError(
+            f"its pixels (mode {image.mode}) are {pixels.min()} to {pixels.max()}; expected 8 or 16 bits"
+        )
+    return Image.fromarray(np.rint(pixels / 257).astype(np.uint8))
