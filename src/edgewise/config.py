@@ -6,7 +6,7 @@ Sizes are (height, width) in pixels. Derived numbers are properties, so no two k
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -22,6 +22,8 @@ from pydantic import (
 )
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+
+S = TypeVar("S", bound="Settings")  # not typing.Self, which checks at run time cannot see
 
 STRIDE = 32  # of the coarsest feature map: both sides of an image are multiples of it
 
@@ -47,7 +49,7 @@ class Settings(BaseModel):
                     raise ValueError(unknown(str(key), list(cls.model_fields), "key"))
         return values
 
-    def updated(self, changes: Mapping[str, Any]) -> Self:
+    def updated(self: S, changes: Mapping[str, Any]) -> S:
         """A checked copy with other values; {"schedule.epochs": 50} reaches into a section.
 
         Raises ValueError naming the key, what was given and what was expected.
@@ -62,9 +64,6 @@ class Settings(BaseModel):
                 raise ValueError(f"unknown setting {key}; {path[0]} has no such section")
             section[last] = value
         return parse_settings(type(self), values, "settings")
-
-
-S = TypeVar("S", bound=Settings)
 
 
 def read_settings(kind: type[S], path: str | Path) -> S:
@@ -144,7 +143,7 @@ class BackboneConfig(Settings):
     freeze_norms: bool = False  # batch norms keep the statistics they were loaded with
 
     @model_validator(mode="after")
-    def _ends_with_the_last_stage(self) -> Self:
+    def _ends_with_the_last_stage(self) -> "BackboneConfig":
         if list(self.returned) != list(range(4))[-len(self.returned) :]:
             raise ValueError(f"returned={self.returned}: expected consecutive stages ending with 3")
         return self
@@ -168,7 +167,7 @@ class EncoderConfig(Settings):
     depth: PositiveFloat = 1.0
 
     @model_validator(mode="after")
-    def _heads_divide_dim(self) -> Self:
+    def _heads_divide_dim(self) -> "EncoderConfig":
         if self.dim % self.num_heads or self.dim % 4:
             raise ValueError(f"dim={self.dim} is not divisible by num_heads={self.num_heads} and by 4")
         return self
@@ -201,7 +200,7 @@ class DecoderConfig(Settings):
     sampler: Literal["gather", "grid_sample"] = "grid_sample"
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _consistent(self) -> "DecoderConfig":
         if self.dim % self.num_heads:
             raise ValueError(f"dim={self.dim} is not divisible by num_heads={self.num_heads}")
         if self.num_bins % 2 or self.num_bins < 4:
@@ -220,7 +219,7 @@ class ModelConfig(Settings):
     decoder: DecoderConfig
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _fits(self) -> "ModelConfig":
         check_size(self.size)
         levels = len(self.backbone.returned)
         if len(self.decoder.num_points) != levels:
@@ -299,7 +298,7 @@ class ScheduleConfig(Settings):
     ema_warmup_steps: NonNegativeInt = 1000
 
     @model_validator(mode="after")
-    def _ends_plainly(self) -> Self:
+    def _ends_plainly(self) -> "ScheduleConfig":
         if self.plain_epochs > self.epochs:
             raise ValueError(f"plain_epochs={self.plain_epochs} is more than epochs={self.epochs}")
         return self
@@ -322,6 +321,6 @@ class TrainConfig(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on GPUs that have it
 
     @model_validator(mode="after")
-    def _sized(self) -> Self:
+    def _sized(self) -> "TrainConfig":
         check_size(self.size)
         return self

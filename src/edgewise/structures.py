@@ -5,7 +5,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
 
 import numpy as np
 import torch
@@ -62,7 +61,7 @@ class Targets:
             )
 
     @classmethod
-    def of(cls, labels: Sequence[Tensor], boxes: Sequence[Tensor]) -> Self:
+    def of(cls, labels: Sequence[Tensor], boxes: Sequence[Tensor]) -> "Targets":
         """Targets from one (labels [n], boxes_cxcywh [n, 4]) pair an image."""
         return cls(torch.cat(list(labels)), torch.cat(list(boxes)), tuple(len(one) for one in labels))
 
@@ -115,6 +114,9 @@ class DenoisingQueries:
             raise ValueError(
                 f"{self.groups} groups of {self.group_size} are not {self.labels.shape[1]} queries"
             )
+
+    def to(self, device: torch.device | str) -> "DenoisingQueries":
+        return replace(self, labels=self.labels.to(device), references=self.references.to(device))
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ class Matches:
     def __len__(self) -> int:
         return len(self.image)
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "Matches":
         return replace(
             self,
             image=self.image.to(device),
