@@ -1,23 +1,18 @@
 """`Detector`: the thin public face. What it does is one call into the room that knows how."""
 
-import json
-import platform
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-import edgewise
 from edgewise import checkpoint, presets
 from edgewise.bins import bin_values
-from edgewise.config import ModelConfig, TrainConfig, parse_settings, read_settings
-from edgewise.detections import Detections
+from edgewise.config import ModelConfig, TrainConfig, read_settings
+from edgewise.device import resolve_device
 from edgewise.model import DFine
 from edgewise.predict.predictor import Predictor
 
@@ -25,7 +20,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from edgewise.evaluation.coco import Metrics
+    from edgewise.evaluation.run import AnnotatedImages
     from edgewise.predict.sources import Source
+    from edgewise.train.trainer import TrainSet
 
 
 @dataclass(frozen=True)
@@ -106,11 +103,11 @@ class Detector:
 
     # ── predict ────────────────────────────────────────────────────────────────────────────────────
 
-    def predictor(self, size: tuple[int, int] | None = None) -> Predictor:
+    def _predictor(self, model: DFine, size: tuple[int, int] | None) -> Predictor:
         """The path from images to Detections that `predict` and `evaluate` share."""
         decoder = self.config.decoder
         return Predictor(
-            self.model,
+            model,
             size=size or self.config.size,
             class_names=self.class_names,
             category_ids=self.category_ids,
@@ -132,7 +129,7 @@ class Detector:
         [0, 1]; or a list of these. Objects scoring at least `threshold` are kept; boxes are in pixels of
         the original, upright image. `size` (height, width) overrides the trained one, in multiples of 32.
         """
-        return self.predictor(size).predict(source, threshold=threshold, batch=batch, stream=stream)
+        return self._predictor(self.model, size).predict(source, threshold=threshold, batch=batch, stream=stream)
 
     def evaluate(
         self,
@@ -142,7 +139,7 @@ class Detector:
         batch: int = 8,
         size: tuple[int, int] | None = None,
         out: str | Path | None = None,
-        console: "Console | None" = None,
+        progress: bool = False,
     ) -> "Metrics":
         """COCO metrics on a split of an annotated folder: `.ap`, `.ap50`, `.per_class`, `.to_dict()`.
 
@@ -150,7 +147,7 @@ class Detector:
         """
         from edgewise.data.coco import open_dataset
 
-        return self._score(open_dataset(data, split), batch, size, out, console)
+        return self._score(open_dataset(data, split), batch, size, out, progress)
 
     def _score(
         self,
@@ -158,11 +155,12 @@ class Detector:
         batch: int = 8,
         size: tuple[int, int] | None = None,
         out: str | Path | None = None,
-        console: "Console | None" = None,
+        progress: bool = False,
     ) -> "Metrics":
-        from edgewise.evaluation.run import evaluate, write_report
+        from edgewise.evaluation.run import evaluate
 
-        found = evaluate(dataset, self.predictor(size).predict_arrays, batch=batch, progress=console)
+        predict = self._predictor(self.model, size).predict_arrays
+        found = evaluate(dataset, predict, batch=batch, progress=progress)
         if out is not None:
             write_report(dataset, found, Path(out))
         return found.metrics
@@ -214,7 +212,7 @@ class Detector:
                 pretrained=self.pretrained,
                 steps_per_epoch=max(1, len(train_set) // batch),
             )
-        return self.fit(train_set, val_set, config.changed(given), out, resume=resume, console=console)
+        return self.fit(train_set, val_set, config.updated(given), out, resume=resume, console=console)
 
     def fit(
         self,

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from edgewise import checkpoint
 from edgewise.config import TrainConfig, write_settings
-from edgewise.data.loader import TrainLoader, TrainSet
+from edgewise.data.loader import Samples, TrainLoader
 from edgewise.device import resolve_device
 from edgewise.distributions import bin_values
 from edgewise.losses import detection_losses, match, stop_unless_finite
@@ -34,6 +34,16 @@ class Scores(Protocol):
     def ap(self) -> float: ...
 
     def to_dict(self) -> dict[str, Any]: ...
+
+
+class TrainSet(Samples, Protocol):
+    """What can be trained on and named."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def category_ids(self) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -132,7 +142,7 @@ class Trainer:
             strong = schedule.is_strong(self.config.schedule, epoch)
             start = self.step - epoch * per_epoch
             began = time.perf_counter()
-            for batch in self.loader.epoch(epoch, start, strong):
+            for batch in self.loader.batches(epoch, start, strong):
                 loaded = time.perf_counter()
                 losses, norm = self._update(batch)
                 now = time.perf_counter()
