@@ -1,0 +1,19 @@
+"""Weights in and out: the waist of the house. Everything below loads from a Checkpoint alone."""
+
+from edgewise.checkpoint.atomic import atomic_write
+from edgewise.checkpoint.contents import Checkpoint, build, check_classes
+from edgewise.checkpoint.own import save
+from edgewise.checkpoint.published import load_backbone
+from edgewise.checkpoint.refs import load
+from edgewise.checkpoint.transformers import save_transformers
+
+__all__ = [
+    "Checkpoint",
+    "atomic_write",
+    "build",
+    "check_classes",
+    "load",
+    "load_backbone",
+    "save",
+    "save_transformers",
+]

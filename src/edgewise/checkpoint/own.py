@@ -1,0 +1,106 @@
+"""Our file: one safetensors file that is the whole detector, with a versioned JSON header."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import NonNegativeInt
+from safetensors.torch import save_file
+from torch import Tensor
+
+from edgewise.checkpoint.atomic import atomic_write
+from edgewise.checkpoint.contents import Checkpoint
+from edgewise.config import ModelConfig, Settings, parse_settings
+
+KEY = "edgewise"  # of the file's metadata; its value is the header
+VERSION = 1
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""Version → a function that turns a header of that version into one of the next."""
+
+
+class Preprocessing(Settings):
+    """How an image becomes model input; the size is the model's. There is one way so far."""
+
+    colour: Literal["RGB"] = "RGB"
+    resize: Literal["bilinear, antialiased, aspect not kept"] = "bilinear, antialiased, aspect not kept"
+    scale: Literal["1/255"] = "1/255"
+
+
+class Header(Settings):
+    """What our file says about its tensors."""
+
+    version: Literal[1] = 1
+    model: ModelConfig
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...] | None = None
+    preprocessing: Preprocessing = Preprocessing()
+    step: NonNegativeInt | None = None
+    recipe: dict[str, Any] | None = None
+    metrics: dict[str, Any] | None = None
+
+
+def save(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> None:
+    """Writes the checkpoint as one safetensors file, whole or not at all.
+
+    `dtype=torch.float16` halves the file (floating tensors only; loading gives float32 back) and raises
+    ValueError where a weight is too large for it.
+    """
+    header = Header(
+        model=checkpoint.config,
+        class_names=checkpoint.class_names,
+        category_ids=checkpoint.category_ids,
+        step=checkpoint.step,
+        recipe=checkpoint.recipe,
+        metrics=checkpoint.metrics,
+    )
+    tensors = {key: _stored(key, tensor, dtype) for key, tensor in checkpoint.weights.items()}
+    metadata = {KEY: header.model_dump_json()}
+    atomic_write(path, lambda temporary: save_file(tensors, temporary, metadata))
+
+
+def _stored(key: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    if dtype is None or not tensor.is_floating_point():
+        return tensor
+    cast = tensor.to(dtype)
+    if not torch.equal(cast.isfinite(), tensor.isfinite()):
+        raise ValueError(f"{key}: {tensor.abs().max():.3g} is too large for {dtype}; save it as float32")
+    return cast
+
+
+def read(text: str, weights: dict[str, Tensor]) -> Checkpoint:
+    """The checkpoint of a header and its tensors, floats as float32. ValueError lists the header's faults."""
+    header = _header(text)
+    try:
+        return Checkpoint(
+            config=header.model,
+            weights={key: t.float() if t.is_floating_point() else t for key, t in weights.items()},
+            class_names=header.class_names,
+            category_ids=header.category_ids,
+            step=header.step,
+            recipe=header.recipe,
+            metrics=header.metrics,
+        )
+    except ValueError as error:
+        raise ValueError(f"header: {error}") from None
+
+
+def _header(text: str) -> Header:
+    try:
+        values = json.loads(text)
+        version = values["version"]
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(
+            f"header: not JSON with a version: {text[:60]!r}; the file was altered, save it anew"
+        ) from None
+    if not isinstance(version, int) or version > VERSION:
+        raise ValueError(
+            f"header: version {version}, but this edgewise reads up to {VERSION}; "
+            "update with pip install -U edgewise"
+        )
+    for old in range(version, VERSION):
+        values = UPGRADES[old](values)
+    return parse_settings(Header, values, "header")
