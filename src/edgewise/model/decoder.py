@@ -173,7 +173,9 @@ class Decoder(nn.Module):
             nn.Identity() if in_channels == dim else ConvNorm(in_channels, dim, 1) for _ in sizes
         )
         self.decoder = DecoderLayers(config, self.up, self.reg_scale)
-        self.denoising_class_embed = nn.Embedding(num_classes + 1, dim, padding_idx=num_classes)
+        self.denoising_class_embed: nn.Embedding | None = nn.Embedding(
+            num_classes + 1, dim, padding_idx=num_classes
+        )
         self.query_pos_head = MLP(4, 2 * dim, dim)
         self.enc_output = Projection(dim)
         self.enc_score_head = nn.Linear(dim, num_classes)
@@ -181,6 +183,7 @@ class Decoder(nn.Module):
         self.dec_score_head = nn.ModuleList(nn.Linear(dim, num_classes) for _ in range(layers))
         self.pre_bbox_head = MLP(dim, dim, dim, 4)
         self.dec_bbox_head = nn.ModuleList(MLP(dim, dim, dim, edges) for _ in range(layers))
+        self.first_scored = 0  # layers before this one only move edges
         self._initialise()
 
     def _initialise(self) -> None:
@@ -211,6 +214,14 @@ class Decoder(nn.Module):
             state_dict[prefix + name] = getattr(self, name)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
+    def drop_training_parts(self, keep: int) -> None:
+        """Becomes the inference form: outputs of the last `keep` layers, no initial logits, no denoising."""
+        self.denoising_class_embed = None
+        self.first_scored = self.config.num_layers - keep
+        for i in range(self.first_scored):
+            self.dec_score_head[i] = nn.Identity()  # keeps the places of those after it
+            self.decoder.lqe_layers[i] = nn.Identity()
+
     def forward(self, maps: list[Tensor], denoising: DenoisingQueries | None = None) -> ModelOutput:
         """All layers' outputs for the queries, and apart from them for the denoising queries if given."""
         maps = [project(x) for project, x in zip(self.input_proj, maps, strict=True)]
@@ -219,6 +230,10 @@ class Decoder(nn.Module):
         encoder, content, references = self._select(memory, sizes)
         count, blocked = content.shape[1], None
         if denoising is not None:
+            if self.denoising_class_embed is None:
+                raise ValueError(
+                    "denoising queries given to the inference form; give them to the training form"
+                )
             content = torch.cat([self.denoising_class_embed(denoising.labels).to(content), content], 1)
             references = torch.cat([denoising.references.to(references), references], 1)
             blocked = denoising_mask(denoising.groups, denoising.group_size, count, content.device)
@@ -265,17 +280,18 @@ class Decoder(nn.Module):
         for i, layer in enumerate(self.decoder.layers):
             position = self.query_pos_head(references.to(content.dtype)).clamp(-10, 10)
             content = layer(content, position, references, values, sizes, blocked)
-            scores = self.dec_score_head[i](content)
+            scores = at_least_float32(self.dec_score_head[i](content)) if i >= self.first_scored else None
             if initial is None:
                 boxes = (self.pre_bbox_head(content) + inverse_sigmoid(references)).sigmoid()
-                initial = InitialOutput(at_least_float32(scores), boxes)
+                initial = InitialOutput(None if self.denoising_class_embed is None else scores, boxes)
                 start = boxes.detach()
             moved = self.dec_bbox_head[i](content if before is None else content + before)
             moved = at_least_float32(moved).unflatten(2, (4, -1))
             edge_logits = moved if edge_logits is None else edge_logits + moved
             boxes = refined_boxes(start, expected_offset(edge_logits, bins))
-            logits = at_least_float32(scores + self.decoder.lqe_layers[i](edge_logits))
-            layers.append(LayerOutput(logits, boxes, edge_logits))
+            if scores is not None:
+                quality = self.decoder.lqe_layers[i](edge_logits)
+                layers.append(LayerOutput(scores + quality, boxes, edge_logits))
             references, before = boxes.detach(), content.detach()
         assert initial is not None
         return DecoderOutput(tuple(layers), initial)

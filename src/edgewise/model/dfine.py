@@ -1,5 +1,9 @@
 """D-FINE (arXiv 2410.13842): backbone, encoder, decoder."""
 
+import copy
+from typing import Literal, Self
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -7,6 +11,7 @@ from edgewise.config import ModelConfig, check_size
 from edgewise.model.backbone import Backbone
 from edgewise.model.decoder import Decoder
 from edgewise.model.encoder import Encoder
+from edgewise.model.fused import fold_norms
 from edgewise.structures import DenoisingQueries, ModelOutput
 
 
@@ -30,4 +35,15 @@ class DFine(nn.Module):
     ) -> ModelOutput:
         """Images are RGB in [0, 1], of any size whose sides are multiples of 32 (ValueError otherwise)."""
         check_size((images.shape[2], images.shape[3]))
+        images = images.contiguous(memory_format=torch.channels_last)  # up to twice as fast, here on all maps
         return self.decoder(self.encoder(self.backbone(images)), denoising)  # type: ignore[no-any-return]
+
+    def fused(self, layers: Literal["last", "all"] = "last") -> Self:
+        """The inference form, a new module: norms folded, parts that only train dropped; same outputs.
+
+        Its output has the last layer alone, or with "all" every layer; initial logits are None.
+        """
+        model = copy.deepcopy(self).eval().requires_grad_(False)
+        fold_norms(model)
+        model.decoder.drop_training_parts(keep=1 if layers == "last" else self.config.decoder.num_layers)
+        return model
