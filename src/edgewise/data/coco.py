@@ -6,7 +6,7 @@ Category ids live here only: labels are their places in `CocoDataset.category_id
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -19,7 +19,6 @@ from edgewise.images import read_image
 from edgewise.structures import Sample
 
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
-CACHE_BYTES = 2**30
 
 
 class CocoDataset:
@@ -36,9 +35,7 @@ class CocoDataset:
     Samples have no crowd boxes, and every box lies within its image and has an area.
     """
 
-    def __init__(
-        self, annotations: dict[str, Any], folder: Path, notes: tuple[str, ...] = (), cache_bytes: int = 0
-    ) -> None:
+    def __init__(self, annotations: dict[str, Any], folder: Path, notes: tuple[str, ...] = ()) -> None:
         self.annotations = annotations
         self.notes = notes
         categories, images = annotations["categories"], annotations["images"]
@@ -48,7 +45,6 @@ class CocoDataset:
         self.paths: tuple[Path, ...] = tuple(folder / one["file_name"] for one in images)
         self._sizes = [(one["height"], one["width"]) for one in images]
         self._boxes, self._labels = _by_image(annotations)
-        self._cache = _Cache(cache_bytes)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -56,38 +52,15 @@ class CocoDataset:
     def __getitem__(self, index: int) -> Sample:
         """Raises what `read_image` raises, and ValueError if the image is not of the annotated size."""
         path = self.paths[index]
-        image = self._cache.images.get(index)
-        if image is None:
-            image = read_image(path)
-            self._check_size(index, image.shape[:2])
-            self._cache.keep(index, image)
-        return Sample(image, self._boxes[index], self._labels[index], self.image_ids[index], str(path))
-
-    def _check_size(self, index: int, size: tuple[int, ...]) -> None:
+        image = read_image(path)
         height, width = self._sizes[index]
-        if size != (height, width):
+        if image.shape[:2] != (height, width):
             raise ValueError(
-                f"{self.paths[index]}: the image is {size[1]}x{size[0]} (width x height, upright) but its "
+                f"{path}: the image is {image.shape[1]}x{image.shape[0]} (width x height, upright) but its "
                 f"annotation (image id {self.image_ids[index]}) says {width}x{height}; annotate the image "
                 "as it is, or save it again without EXIF orientation if that is what turns it"
             )
-
-
-class _Cache:
-    """Decoded images, kept until `budget` bytes are full; a copy in another process starts empty."""
-
-    def __init__(self, budget: int) -> None:
-        self.budget = self.left = budget
-        self.images: dict[int, np.ndarray] = {}
-
-    def keep(self, index: int, image: np.ndarray) -> None:
-        if image.nbytes <= self.left:
-            image.setflags(write=False)
-            self.images[index] = image
-            self.left -= image.nbytes
-
-    def __reduce__(self) -> tuple[type["_Cache"], tuple[int]]:
-        return _Cache, (self.budget,)
+        return Sample(image, self._boxes[index], self._labels[index], self.image_ids[index], str(path))
 
 
 def _by_image(annotations: dict[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -109,16 +82,12 @@ def _by_image(annotations: dict[str, Any]) -> tuple[list[np.ndarray], list[np.nd
 # ── finding ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def open_dataset(
-    data: str | Path, split: str, classes: Sequence[str] | None = None, cache_bytes: int = CACHE_BYTES
-) -> CocoDataset:
+def open_dataset(data: str | Path, split: str) -> CocoDataset:
     """The split `split` (train, val or test; valid is val) of a COCO data set.
 
     `data` is a folder with one JSON a split, in Roboflow's layout (train/_annotations.coco.json beside the
     images), COCO's (annotations/instances_train2017.json, train2017/) or another like them (coco/train.json,
-    images/), or one JSON file, which then is every split. `classes`, where given, are the class names
-    expected, and labels follow their order instead of that of the category ids. Up to `cache_bytes` of
-    decoded images are kept in memory, in each process.
+    images/), or one JSON file, which then is every split. Labels follow the order of the category ids.
 
     FileNotFoundError if there is no such split or images are missing; ValueError, naming file and id, for
     an annotation that cannot be right. A box over the border is clipped, one without area dropped, and
@@ -132,10 +101,8 @@ def open_dataset(
     file = files[split]
     coco = _Reader(file).read()
     notes = _drop_supercategories(coco, [path for path in files.values() if path != file])
-    if classes is not None:
-        _order_classes(coco, tuple(classes), file)
     folder = _image_folder(file, data, split, [one["file_name"] for one in coco["images"]])
-    return CocoDataset(coco, folder, (*coco.pop("notes"), *notes), cache_bytes)
+    return CocoDataset(coco, folder, (*coco.pop("notes"), *notes))
 
 
 _LAYOUTS = (
@@ -222,7 +189,10 @@ def _image_folder(file: Path, data: Path, split: str, names: list[str]) -> Path:
 
 
 def _holds_any(folder: Path, names: list[str]) -> bool:
-    return any((folder / name).is_file() for name in names[:8])
+    try:
+        return any((folder / name).is_file() for name in names[:8])
+    except OSError:  # not ours to look into
+        return False
 
 
 def _folders(base: Path) -> Iterator[Path]:
@@ -242,9 +212,7 @@ def _drop_supercategories(coco: dict[str, Any], other_files: list[Path]) -> list
     Roboflow writes one, with id 0. The other splits are read only if there is a candidate.
     """
     names = {one["name"] for one in coco["categories"]}
-    groups = {
-        one.get("supercategory") for one in coco["categories"] if one.get("supercategory") != one["name"]
-    }
+    groups = {one["supercategory"] for one in coco["categories"] if one["supercategory"] != one["name"]}
     candidates = names & groups
     for file in (None, *other_files):
         if candidates:
@@ -256,21 +224,6 @@ def _drop_supercategories(coco: dict[str, Any], other_files: list[Path]) -> list
         f"category {name!r} is left out: it only groups others and has no boxes"
         for name in sorted(candidates)
     ]
-
-
-def _order_classes(coco: dict[str, Any], classes: tuple[str, ...], file: Path) -> None:
-    category = {one["name"]: one for one in coco["categories"]}
-    missing, extra = set(classes) - set(category), set(category) - set(classes)
-    if missing or extra:
-        raise ValueError(
-            f"{file}: its classes are not those expected: "
-            + "; ".join(
-                f"{what} {', '.join(sorted(names))}"
-                for what, names in (("missing", missing), ("not expected", extra))
-                if names
-            )
-        )
-    coco["categories"] = [category[name] for name in classes]
 
 
 # ── reading and checking ───────────────────────────────────────────────────────────────────────────
@@ -298,9 +251,9 @@ class _Reader:
     def _error(self, message: str) -> ValueError:
         return ValueError(f"{self.file}: {message}")
 
-    def _parse(self) -> dict[str, Any]:
+    def _parse(self) -> dict[str, list[dict[str, Any]]]:
         try:
-            content = json.loads(self.file.read_bytes())
+            content: dict[str, list[dict[str, Any]]] = json.loads(self.file.read_bytes())
         except ValueError as error:
             raise self._error(f"not JSON: {error}") from None
         for key in ("images", "annotations", "categories"):
@@ -316,26 +269,29 @@ class _Reader:
                 raise self._error(f"no {key}; expected at least one")
         return content
 
-    def _field(self, kind: str, index: int, one: dict[str, Any], key: str, type_: type) -> Any:
-        """one[key], a positive or zero int or a non-empty str."""
+    def _integer(self, kind: str, index: int, one: dict[str, Any], key: str) -> int:
         value = one.get(key)
-        if type(value) is not type_ or (not value if type_ is str else value < 0):
-            name = f"{kind} {one['id']}" if "id" in one and key != "id" else f"{kind} number {index}"
-            given = f"{key} is {value!r}" if key in one else f"no {key}"
-            raise self._error(f"{name}: {given}; expected {'a text' if type_ is str else 'an integer >= 0'}")
+        if type(value) is not int or value < 0:
+            raise self._error(f"{_which(kind, index, one, key)}; expected an integer >= 0")
         return value
 
-    def _unique(self, what: str, values: list[Any]) -> None:
-        value, count = Counter(values).most_common(1)[0] if values else (None, 0)
-        if count > 1:
-            raise self._error(f"{what} {value!r} is there {count} times; expected each once")
+    def _text(self, kind: str, index: int, one: dict[str, Any], key: str) -> str:
+        value = one.get(key)
+        if not isinstance(value, str) or not value:
+            raise self._error(f"{_which(kind, index, one, key)}; expected a text")
+        return value
+
+    def _unique(self, what: str, values: Sequence[Hashable]) -> None:
+        for value, count in Counter(values).most_common(1):
+            if count > 1:
+                raise self._error(f"{what} {value!r} is there {count} times; expected each once")
 
     def _categories(self, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
         categories = [
             {
-                "id": self._field("category", index, one, "id", int),
-                "name": self._field("category", index, one, "name", str),
-                "supercategory": one.get("supercategory"),
+                "id": self._integer("category", index, one, "id"),
+                "name": self._text("category", index, one, "name"),
+                "supercategory": str(one.get("supercategory", "")),
             }
             for index, one in enumerate(given)
         ]
@@ -347,11 +303,11 @@ class _Reader:
         images = []
         for index, one in enumerate(given):
             image_id, width, height = (
-                self._field("image", index, one, key, int) for key in ("id", "width", "height")
+                self._integer("image", index, one, key) for key in ("id", "width", "height")
             )
             if not width or not height:
                 raise self._error(f"image {image_id}: {width}x{height} pixels; expected at least 1x1")
-            name = PureWindowsPath(self._field("image", index, one, "file_name", str))
+            name = PureWindowsPath(self._text("image", index, one, "file_name"))
             if name.anchor or ".." in name.parts:
                 raise self._error(
                     f"image {image_id}: file_name {str(one['file_name'])!r} leads out of the image folder; "
@@ -366,13 +322,15 @@ class _Reader:
     ) -> tuple[list[dict[str, Any]], list[str]]:
         size = {one["id"]: (one["width"], one["height"]) for one in images}
         for index, one in enumerate(given):
-            self._field("annotation", index, one, "id", int)
+            self._integer("annotation", index, one, "id")
             for key, known in (("image_id", size), ("category_id", category_ids)):
-                if self._field("annotation", index, one, key, int) not in known:
+                if self._integer("annotation", index, one, key) not in known:
                     raise self._error(
                         f"annotation {one['id']}: {key} {one[key]} is not among the file's "
-                        f"{'images' if key == 'image_id' else 'categories'}"
+                        f"{'images' if key == 'image_id' else 'categories'}; add it there or delete this"
                     )
+            if one.get("iscrowd", 0) not in (0, 1):
+                raise self._error(f"annotation {one['id']}: iscrowd is {one['iscrowd']!r}; expected 0 or 1")
             box = one.get("bbox")
             if not isinstance(box, list) or len(box) != 4 or any(type(v) not in (int, float) for v in box):
                 raise self._error(f"annotation {one['id']}: bbox is {box!r}; expected [x, y, width, height]")
@@ -384,21 +342,21 @@ class _Reader:
         low = boxes[:, :2].clip(0, limits)
         high = (boxes[:, :2] + boxes[:, 2:]).clip(0, limits)
         over = (np.abs(np.concatenate([low, high - low], 1) - boxes) >= 1).any(1)
-        empty = (high <= low).any(1)
+        empty = np.less_equal(high, low).any(1)
         notes = []
         if (over & ~empty).any():
             notes.append(f"{int((over & ~empty).sum())} boxes reach over the border of their image: clipped")
         if empty.any():
             notes.append(f"{int(empty.sum())} boxes without area are left out")
         clean = np.concatenate([low, high - low], 1).tolist()
-        kept = [(one, box) for one, box, bad in zip(given, clean, empty, strict=True) if not bad]
+        kept = [(one, box) for one, box, bad in zip(given, clean, empty.tolist(), strict=True) if not bad]
         return [
             {
                 "id": number,
                 "image_id": one["image_id"],
                 "category_id": one["category_id"],
                 "bbox": box,
-                "area": float(one.get("area", box[2] * box[3])),
+                "area": _area(one.get("area"), box),
                 "iscrowd": int(one.get("iscrowd", 0)),
             }
             for number, (one, box) in enumerate(kept, 1)
@@ -423,6 +381,18 @@ class _Reader:
                 )
 
         refuse(~np.isfinite(boxes).all(1), "expected finite numbers")
-        refuse((boxes[:, 2:] < 0).any(1), "expected width and height >= 0")
-        outside = (boxes[:, :2] >= limits).any(1) | (boxes[:, :2] + boxes[:, 2:] <= 0).any(1)
+        refuse(np.less(boxes[:, 2:], 0).any(1), "expected width and height >= 0")
+        outside = np.logical_or(boxes[:, :2] >= limits, boxes[:, :2] + boxes[:, 2:] <= 0).any(1)
         refuse(outside & (boxes[:, 2:] > 0).all(1), "expected a box that touches the image")
+
+
+def _which(kind: str, index: int, one: dict[str, Any], key: str) -> str:
+    """«image 7: width is -1», by its id where that is not what is wrong, else by its place in the list."""
+    name = f"{kind} {one['id']}" if "id" in one and key != "id" else f"{kind} number {index}"
+    return f"{name}: {key} is {one[key]!r}" if key in one else f"{name}: no {key}"
+
+
+def _area(given: object, box: list[float]) -> float:
+    """The annotated area (a segmentation's) where there is one, else the box's."""
+    usable = isinstance(given, int | float) and 0 < given < float("inf")
+    return float(given) if usable else box[2] * box[3]  # type: ignore[arg-type]

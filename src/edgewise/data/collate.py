@@ -1,13 +1,12 @@
 """Samples to one Batch of one size, and the sizes that multi-scale training draws from."""
 
+import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from edgewise.boxes import xyxy_to_cxcywh
 from edgewise.config import STRIDE, check_size
-from edgewise.data.transforms import sanitize
 from edgewise.preprocess import preprocess
 from edgewise.structures import Batch, Sample, Targets
 
@@ -17,12 +16,11 @@ def collate(samples: Sequence[Sample], size: tuple[int, int]) -> Batch:
     images, labels, boxes = [], [], []
     for sample in samples:
         image, geometry = preprocess(sample.image, size)
-        to_model = np.array([size[1], size[0]] * 2, np.float32) / geometry.scale
-        kept, kept_labels = sanitize(sample.boxes_xyxy * to_model, sample.labels)
-        unit = torch.from_numpy(kept) / torch.tensor([size[1], size[0]] * 2, dtype=torch.float32)
+        unit = sample.boxes_xyxy / geometry.scale
+        kept = ((unit[:, 2:] - unit[:, :2]) * (size[1], size[0]) >= 1).all(1)
         images.append(torch.from_numpy(image))
-        labels.append(torch.from_numpy(kept_labels).long())
-        boxes.append(xyxy_to_cxcywh(unit))
+        labels.append(torch.from_numpy(sample.labels[kept]).long())
+        boxes.append(xyxy_to_cxcywh(torch.from_numpy(unit[kept])))
     return Batch(torch.stack(images), Targets.of(labels, boxes), tuple(one.image_id for one in samples))
 
 
@@ -33,8 +31,8 @@ def multi_scale_sizes(size: tuple[int, int], spread: float, base_weight: int) ->
     well as multiples of 32 can. ValueError unless both sides of `size` are multiples of 32.
     """
     long, short = max(check_size(size)), min(size)
-    low = max(STRIDE, int((1 - spread) * long / STRIDE) * STRIDE)
-    high = int((1 + spread) * long / STRIDE) * STRIDE
+    low, high = (math.floor(part * long / STRIDE + 1e-6) * STRIDE for part in (1 - spread, 1 + spread))
+    low = max(STRIDE, low)
     count = (long - low) // STRIDE
     sides = [low + STRIDE * i for i in range(count)] + [long] * base_weight
     sides += [high - STRIDE * i for i in range(count)]

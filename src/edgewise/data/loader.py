@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -40,6 +40,8 @@ class TrainLoader:
     """
 
     def __init__(self, dataset: Samples, config: TrainConfig) -> None:
+        if not len(dataset):
+            raise ValueError("no images to train on; expected at least one")
         self.steps_per_epoch = max(1, len(dataset) // config.batch)
         self._jobs: list[Job] = []
         workers = config.workers
@@ -48,7 +50,7 @@ class TrainLoader:
             batch_size=None,
             sampler=self._jobs,
             num_workers=workers,
-            collate_fn=_unchanged,
+            collate_fn=_unchanged,  # a job is a whole batch already
             persistent_workers=workers > 0,
             worker_init_fn=_leave_interrupts_to_the_main_process,
         )
@@ -103,7 +105,7 @@ def batch_size(config: TrainConfig, job: Job) -> tuple[int, int]:
     return sizes[rng.integers(len(sizes))]
 
 
-def _unchanged(batch: Batch | Exception) -> Batch | Exception:
+def _unchanged(batch: Any) -> Any:
     return batch
 
 

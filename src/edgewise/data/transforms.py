@@ -127,8 +127,8 @@ def iou_crop(
 
 def _centre_inside(boxes: Boxes, windows: Float32[np.ndarray, "t 4"]) -> Bool[np.ndarray, "t n"]:
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    inside: np.ndarray = (windows[:, None, :2] < centre) & (centre < windows[:, None, 2:])
-    return inside.all(-1)
+    inside: np.ndarray = np.logical_and(windows[:, None, :2] < centre, centre < windows[:, None, 2:]).all(-1)
+    return inside
 
 
 def _pairwise_iou(a: Float32[np.ndarray, "m 4"], b: Float32[np.ndarray, "n 4"]) -> Float32[np.ndarray, "m n"]:
@@ -154,9 +154,7 @@ def flip_vertical(image: Pixels, boxes: Boxes) -> tuple[Pixels, Boxes]:
     return image[::-1], np.stack([x1, height - y2, x2, height - y1], 1)
 
 
-def sanitize(
-    boxes: Boxes, labels: Labels, min_side: float = 1.0
-) -> tuple[Float32[np.ndarray, "m 4"], Int[np.ndarray, " m"]]:
-    """The boxes with both sides of at least `min_side` pixels, and their labels."""
-    kept = (boxes[:, 2:] - boxes[:, :2] >= min_side).all(1)
+def sanitize(boxes: Boxes, labels: Labels) -> tuple[Float32[np.ndarray, "m 4"], Int[np.ndarray, " m"]]:
+    """The boxes with both sides of at least one pixel, and their labels."""
+    kept = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
     return boxes[kept], labels[kept]
