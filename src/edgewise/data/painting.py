@@ -187,11 +187,11 @@ def background(
 
 
 def distinct_colour(rng: np.random.Generator, used: list[Colour]) -> Colour:
-    """A vivid colour: of sixteen random ones that which is farthest from its nearest in `used`."""
+    """A vivid colour: the first of sixteen that is 0.45 from each in `used`, else the one farthest off."""
     options = [
-        colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.55, 0.95), rng.uniform(0.4, 1.0)) for _ in range(16)
+        colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.5, 0.95), rng.uniform(0.35, 1.0)) for _ in range(16)
     ]
-    return max(options, key=lambda one: min(math.dist(one, other) for other in used))
+    return max(options, key=lambda one: min(0.45, *(math.dist(one, other) for other in used)))
 
 
 def surface(rng: np.random.Generator, size: tuple[int, int], colour: Colour) -> Float32[np.ndarray, "h w 3"]:

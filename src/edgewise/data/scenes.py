@@ -12,6 +12,7 @@ no edge is ever hidden altogether: `MIN_VISIBLE` of the object, and of its part 
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,12 +23,11 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 from PIL import Image
 
-from edgewise.config import unknown
 from edgewise.data import painting
+from edgewise.data.coco import SPLITS, split_name
 from edgewise.structures import Sample
 
 CLASS_NAMES = tuple(painting.SHAPES)
-SPLITS = ("train", "valid", "test")
 SIZE = (160, 160)  # (height, width)
 EDGE_STD = (0.5, 5.0)  # σ of an edge in pixels, log-uniform
 MIN_SIDE = 6 * EDGE_STD[1]  # edges drawn three σ inwards do not cross
@@ -116,11 +116,11 @@ def arrange(rng: np.random.Generator, size: tuple[int, int]) -> tuple[list[Thing
     """One to six objects, the lowest first, and the visible share of each [n]."""
     things: list[Thing] = []
     owner = np.full(size, -1)  # the topmost object of every pixel
-    for index in range(rng.integers(1, MAX_OBJECTS + 1)):
+    for label in rng.integers(len(CLASS_NAMES), size=rng.integers(1, MAX_OBJECTS + 1)):
         for _ in range(_TRIES):
-            thing = _place(rng, size)
+            thing = _place(rng, size, int(label))
             covered = owner.copy()
-            covered[thing.patch][thing.parts[0]] = index
+            covered[thing.patch][thing.parts[0]] = len(things)
             if all(_in_view(one, covered, k).min() >= MIN_VISIBLE for k, one in enumerate(things)):
                 things, owner = [*things, thing], covered
                 break
@@ -133,14 +133,13 @@ def _in_view(thing: Thing, owner: np.ndarray, index: int) -> np.ndarray:
     return np.asarray(seen.sum((1, 2)) / thing.parts.sum((1, 2)).clip(1))
 
 
-def _place(rng: np.random.Generator, size: tuple[int, int]) -> Thing:
-    """A random object. Its sides are drawn without a look at its σ or at a cut, so neither tells the other.
+def _place(rng: np.random.Generator, size: tuple[int, int], label: int) -> Thing:
+    """A random object of the class. Its sides are drawn without a look at its σ or at a cut, so neither tells the other.
 
     A whole edge stays three σ from the image border, so that its draws need no clipping there.
     """
-    label = int(rng.integers(len(CLASS_NAMES)))
     outline = painting.SHAPES[CLASS_NAMES[label]](rng)
-    std = np.exp(rng.uniform(*np.log(EDGE_STD), 4))
+    std = np.exp(rng.uniform(math.log(EDGE_STD[0]), math.log(EDGE_STD[1]), 4))
     sides = _sides(rng, MAX_SIDE * min(size))
     room = np.array(size[::-1])  # width, height
     low = 3 * std[:2] + rng.random(2) * (room - sides - 3 * (std[:2] + std[2:]))
@@ -161,7 +160,8 @@ def _place(rng: np.random.Generator, size: tuple[int, int]) -> Thing:
 
 def _sides(rng: np.random.Generator, longest: float) -> np.ndarray:
     """(width, height): a log-uniform size, and an aspect of up to 1.4 either way, both within the limits."""
-    side, aspect = np.exp(rng.uniform(np.log(MIN_SIDE), np.log(longest))), np.exp(rng.uniform(-0.17, 0.17))
+    side = math.exp(rng.uniform(math.log(MIN_SIDE), math.log(longest)))
+    aspect = math.exp(rng.uniform(-0.17, 0.17))  # the root of width / height
     return np.asarray(np.clip([side * aspect, side / aspect], MIN_SIDE, longest))
 
 
@@ -183,12 +183,10 @@ class SceneDataset:
     category_ids = tuple(range(1, len(CLASS_NAMES) + 1))
 
     def __init__(self, count: int, seed: int = 0, split: str = "train", size: tuple[int, int] = SIZE) -> None:
-        """ValueError if `split` is not one of train, valid and test."""
-        if split not in SPLITS:
-            raise ValueError(unknown(split, SPLITS, "split"))
-        self.seed, self.split, self.size = seed, split, size
+        """ValueError if `split` is not one of train, val and test."""
+        self.seed, self.split, self.size = seed, split_name(split), size
         self.image_ids = tuple(range(count))
-        self.paths = tuple(Path(split) / f"{index:06d}.png" for index in range(count))  # of `write_coco`
+        self.paths = tuple(Path(self.split) / f"{index:06d}.png" for index in range(count))  # of `write_coco`
         self._scenes: list[Scene | None] = [None] * count
 
     def __len__(self) -> int:
@@ -198,7 +196,7 @@ class SceneDataset:
         """Image `index` with the truth about its edges."""
         found = self._scenes[index]
         if found is None:
-            seed = len(SPLITS) * self.seed + SPLITS.index(self.split)
+            seed = len(SPLITS) * self.seed + list(SPLITS).index(self.split)
             found = self._scenes[index] = scene(seed, self.image_ids[index], self.size)
         return found
 
@@ -209,7 +207,7 @@ class SceneDataset:
 
     @cached_property
     def annotations(self) -> dict[str, Any]:
-        """The COCO dictionary; a box also has `true_bbox` (as `bbox`) and `edge_std` (left, top, right, bottom)."""
+        """The COCO dictionary; boxes also have `true_bbox`, like `bbox`, and `edge_std`, left to bottom."""
         height, width = self.size
         boxes = [
             {"image_id": image_id, **box}
