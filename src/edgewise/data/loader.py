@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from edgewise.structures import Batch, Sample
 _ORDER, _SAMPLE, _SIZE = 1, 2, 3  # what a random stream is for: the first number of its seed
 
 
+@runtime_checkable
 class Samples(Protocol):
     """What can be trained on, such as a CocoDataset or a list of Samples."""
 
