@@ -1,9 +1,11 @@
 """Shared by all tests: one thread's worth of noise, and the recorded material where it is at hand."""
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import jaxtyping
 import pytest
 import torch
 
@@ -31,3 +33,11 @@ def recipe(shared: Path) -> ModuleType:
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """As for a user: annotations are not checked, so that a test reaches our own messages."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -44,7 +44,9 @@ def test_a_case_worked_by_hand() -> None:
     np.testing.assert_allclose(found.scores, 1 / (1 + np.exp([-1.0, 0.0, 2.0])), rtol=1e-6)
     second, first = [80, 30, 120, 70], [-20, 80, 60, 100]  # the first reaches out of the image and stays so
     np.testing.assert_allclose(found.boxes_xyxy, [first, second, second], atol=1e-4)
-    np.testing.assert_allclose(found.edge_std, [[20, 5, 20, 0], [10, 10, 10, 10], [10, 10, 10, 10]], atol=1e-4)
+    np.testing.assert_allclose(
+        found.edge_std, [[20, 5, 20, 0], [10, 10, 10, 10], [10, 10, 10, 10]], atol=1e-4
+    )
     assert (found.size, found.category_ids, found.source) == ((100, 200), (17, 18), "a.jpg")
     assert not found.calibrated
 

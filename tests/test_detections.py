@@ -1,11 +1,9 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import jaxtyping
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,14 +21,6 @@ def three(**changes: object) -> Detections:
         class_names=("cat", "dog", "owl"),
     )
     return replace(found, **changes)
-
-
-@pytest.fixture
-def unchecked_shapes() -> Iterator[None]:
-    """As for a user: annotations are not checked, so that our own messages are reached."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def test_as_a_sequence() -> None:
@@ -79,13 +69,14 @@ def test_summary() -> None:
         ({"boxes_xyxy": np.zeros((3, 5))}, r"boxes_xyxy is float64 \[3, 5\]; expected floating \[3, 4\]"),
         ({"edge_std": np.zeros((2, 4))}, r"edge_std is float64 \[2, 4\]; expected floating \[3, 4\]"),
         ({"scores": np.array([0.9, np.nan, 0.1])}, "scores holds a value that is not finite"),
-        ({"labels": np.array([1, 0, 3])}, "labels from 0 to 3; expected 0 to 2, one for each of 3 class_names"),
+        (
+            {"labels": np.array([1, 0, 3])},
+            "labels from 0 to 3; expected 0 to 2, one for each of 3 class_names",
+        ),
         ({"category_ids": (1, 2)}, "2 category_ids for 3 class_names; expected one each"),
     ],
 )
-def test_what_does_not_fit_is_named(
-    changes: dict[str, object], message: str, unchecked_shapes: None
-) -> None:
+def test_what_does_not_fit_is_named(changes: dict[str, object], message: str, unchecked: None) -> None:
     with pytest.raises(ValueError, match=message):
         three(**changes)
 

@@ -94,17 +94,9 @@ class Predictor:
         threshold: float,
         max_detections: int,
     ) -> Iterator[Detections]:
-        def prepare(image: ImageLike) -> Ready:
-            pixels, place = load(image)
-            return *preprocess(pixels, size), place
-
         for start in range(0, len(images), batch):
-            part = images[start : start + batch]
-            with ThreadPoolExecutor(len(part)) as pool:  # Pillow decodes and resizes outside the GIL
-                ready = list(pool.map(prepare, part))
-            found = self._detect(ready, threshold, max_detections)
-            del ready
-            yield from found
+            # No name is given to a batch or its answers: they would live on while the next is read.
+            yield from self._detect(_read(images[start : start + batch], size), threshold, max_detections)
 
     def _detect(self, ready: list[Ready], threshold: float, max_detections: int) -> list[Detections]:
         inputs, geometries, sources = zip(*ready, strict=True)
@@ -125,6 +117,17 @@ class Predictor:
             )
             for row, geometry, source in zip(rows, geometries, sources, strict=True)
         ]
+
+
+def _read(images: Sequence[ImageLike], size: tuple[int, int]) -> list[Ready]:
+    """Each image as model input. Side by side, as Pillow decodes and resizes without Python's lock."""
+
+    def read(image: ImageLike) -> Ready:
+        pixels, source = load(image)
+        return *preprocess(pixels, size), source
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(read, images))
 
 
 def host(output: ModelOutput) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:

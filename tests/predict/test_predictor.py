@@ -1,0 +1,282 @@
+import io
+import sys
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from edgewise.bins import bin_values
+from edgewise.detections import Detections
+from edgewise.predict import predictor as module
+from edgewise.predict.predictor import Predictor
+from edgewise.structures import EncoderOutput, InitialOutput, LayerOutput, ModelOutput
+
+QUERIES, CLASSES = 6, 2
+
+
+class Tiny(nn.Module):
+    """Scores and boxes that follow from the colour of each quarter of the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(12, QUERIES * (CLASSES + 8 + 4 * 33), generator=generator))
+        self.frozen = nn.BatchNorm2d(3).eval()
+        self.seen: list[tuple[tuple[int, ...], torch.dtype, bool]] = []
+
+    def forward(self, images: Tensor) -> ModelOutput:
+        self.seen.append((tuple(images.shape), images.dtype, self.training or self.frozen.training))
+        colours = nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)  # [B, 12]
+        out = (colours[:, :, None] * self.weight).sum(1).unflatten(1, (QUERIES, -1))
+        logits, boxes, initial, edges = out.split([CLASSES, 4, 4, 4 * 33], -1)
+        layer = LayerOutput(logits, boxes.sigmoid(), edges.unflatten(-1, (4, 33)))
+        index = torch.zeros(images.shape[0], QUERIES, dtype=torch.int64)
+        return ModelOutput(
+            (layer,), InitialOutput(None, initial.sigmoid()), EncoderOutput(logits, boxes.sigmoid(), index)
+        )
+
+
+def tiny(model: nn.Module | None = None) -> Predictor:
+    return Predictor(
+        Tiny() if model is None else model,
+        size=(64, 96),
+        class_names=("cat", "dog"),
+        category_ids=(17, 18),
+        values=bin_values(32),
+    )
+
+
+def picture(seed: int, height: int = 40, width: int = 60) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def same(a: Detections, b: Detections) -> None:
+    for name in ("boxes_xyxy", "scores", "labels", "edge_std"):
+        np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=1e-5, atol=1e-5)
+    assert a.size == b.size
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in range(3):
+        Image.fromarray(picture(i)).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def one(found: object) -> Detections:
+    assert isinstance(found, Detections)
+    return found
+
+
+def many(found: object) -> list[Detections]:
+    assert isinstance(found, list)
+    return found
+
+
+def test_one_in_one_out_and_list_in_list_out(folder: Path) -> None:
+    predictor, pixels = tiny(), picture(0)
+    expected = one(predictor.predict(folder / "0.png", threshold=0.0))
+    assert expected.size == (40, 60)
+    assert len(expected) == QUERIES * CLASSES
+    assert (expected.class_names, expected.category_ids) == (("cat", "dog"), (17, 18))
+    assert not expected.calibrated
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1) / 255
+    for source in (str(folder / "0.png"), pixels, Image.fromarray(pixels), tensor):
+        same(one(predictor.predict(source, threshold=0.0)), expected)
+        same(many(predictor.predict([source], threshold=0.0))[0], expected)
+    for source in (folder, f"{folder}/*.png", [folder], [folder / "0.png", picture(1), folder / "2.png"]):
+        found = many(predictor.predict(source, threshold=0.0))
+        assert len(found) == 3
+        same(found[0], expected)
+    stream = predictor.predict(pixels, threshold=0.0, stream=True)
+    assert isinstance(stream, Iterator)
+    same(next(stream), expected)
+    assert not list(stream)
+
+
+def test_source_is_the_path_or_the_image(folder: Path) -> None:
+    pixels = picture(1)
+    found = many(tiny().predict([folder / "0.png", pixels, str(folder / "2.png")]))
+    assert found[0].source == folder / "0.png"
+    assert found[1].source is pixels
+    assert found[2].source == folder / "2.png"
+    found[2].plot()
+
+
+def test_one_image_equals_the_same_in_a_batch() -> None:
+    predictor, pictures = tiny(), [picture(i, 30 + 7 * i, 50 - 3 * i) for i in range(5)]
+    alone = [one(predictor.predict(one_picture, threshold=0.0)) for one_picture in pictures]
+    for batch in (1, 2, 5, 8):
+        for a, b in zip(many(predictor.predict(pictures, 0.0, batch=batch)), alone, strict=True):
+            same(a, b)
+
+
+def test_threshold() -> None:
+    predictor, pixels = tiny(), picture(0)
+    everything = one(predictor.predict(pixels, threshold=0.0))
+    same(one(predictor.predict(pixels)), everything.filter(0.5))
+    assert len(one(predictor.predict(pixels, 0.0, max_detections=3))) == 3
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "LA", "1", "I;16"])
+def test_every_kind_of_pixel(mode: str, tmp_path: Path) -> None:
+    if mode == "I;16":
+        image = Image.fromarray(picture(0)[..., 0].astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(picture(0)).convert(mode)
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    image.save(path)
+    found = one(tiny().predict(path, threshold=0.0))
+    assert found.size == (40, 60)
+    same(one(tiny().predict(image, threshold=0.0)), found)
+
+
+def test_boxes_are_in_the_frame_of_the_upright_image(tmp_path: Path) -> None:
+    pixels, exif = picture(0), Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    Image.fromarray(np.rot90(pixels)).save(tmp_path / "a.png", exif=exif)
+    found = one(tiny().predict(tmp_path / "a.png", threshold=0.0))
+    same(found, one(tiny().predict(pixels, threshold=0.0)))
+
+
+# ── the model ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_model_input_and_batches() -> None:
+    model = Tiny()
+    tiny(model).predict([picture(i) for i in range(5)], batch=2)
+    assert [shape for shape, _, _ in model.seen] == [(2, 3, 64, 96), (2, 3, 64, 96), (1, 3, 64, 96)]
+    tiny(model).predict(picture(0), size=(32, 128))
+    assert model.seen[-1][0] == (1, 3, 32, 128)
+
+
+def test_model_is_left_in_the_mode_it_was_in() -> None:
+    model = Tiny().train()
+    model.frozen.eval()
+    tiny(model).predict(picture(0))
+    assert not model.seen[0][2]
+    assert model.training
+    assert not model.frozen.training
+
+    class Broken(Tiny):
+        def forward(self, images: Tensor) -> ModelOutput:
+            raise RuntimeError("out of memory")
+
+    broken = Broken().train()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        tiny(broken).predict(picture(0))
+    assert broken.training
+    assert broken.frozen.training
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [(torch.float32, np.float32), (torch.float64, np.float64), (torch.bfloat16, np.float32)],
+)
+def test_precision_is_that_of_the_model(dtype: torch.dtype, expected: type) -> None:
+    model = Tiny().to(dtype)
+    found = one(tiny(model).predict(picture(0), threshold=0.0))
+    assert model.seen[0][1] == dtype
+    assert found.boxes_xyxy.dtype == found.scores.dtype == found.edge_std.dtype == expected
+
+
+# ── streams ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_stream_equals_the_list_and_is_lazy(folder: Path) -> None:
+    model = Tiny()
+    stream = tiny(model).predict(folder, 0.0, batch=2, stream=True)
+    assert isinstance(stream, Iterator)
+    assert not model.seen
+    first = next(stream)
+    assert len(model.seen) == 1
+    assert not torch.is_inference_mode_enabled()
+    for a, b in zip([first, *stream], many(tiny().predict(folder, 0.0)), strict=True):
+        same(a, b)
+
+
+def test_stream_holds_one_batch_at_most(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    batch, alive, most = 4, set(), 0
+
+    def tracked(image: object) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal most
+        pixels = picture(0)
+        key = id(pixels)
+        alive.add(key)
+        weakref.finalize(pixels, alive.discard, key)
+        most = max(most, len(alive))
+        return pixels, pixels
+
+    monkeypatch.setattr(module, "load", tracked)
+    for found in tiny().predict([folder / "0.png"] * 40, 0.0, batch=batch, stream=True):
+        assert one(found).size == (40, 60)
+    assert most <= batch + 1  # and the one the loop above still looks at
+
+
+def test_a_bad_file_fails_in_its_turn(folder: Path) -> None:
+    (folder / "1.png").write_bytes(b"no image")
+    stream = tiny().predict(folder, batch=1, stream=True)
+    assert isinstance(stream, Iterator)
+    assert next(stream).source == folder / "0.png"
+    with pytest.raises(ValueError, match=r"1\.png: not an image"):
+        next(stream)
+
+
+# ── arguments ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"threshold": 50.0}, r"threshold 50.0: expected a score in \[0, 1\]"),
+        ({"batch": 0}, "batch 0: expected at least one image"),
+        (
+            {"size": (100, 64)},
+            r"size 100x64 \(height x width\): 100 is not a positive multiple of 32; use 96 or 128",
+        ),
+        ({"source": []}, "empty list; expected at least one image"),
+        ({"source": "lost.jpg"}, r"lost\.jpg: no such file or folder"),
+    ],
+)
+def test_bad_arguments_fail_at_the_call(arguments: dict[str, object], message: str, stream: bool) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        tiny().predict(**{"source": picture(0), "stream": stream, **arguments})
+
+
+def test_size_is_checked_when_made() -> None:
+    with pytest.raises(ValueError, match="650 is not a positive multiple of 32"):
+        Predictor(Tiny(), size=(650, 640), class_names=("cat", "dog"), values=bin_values(32))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_for_long_lists_at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stderr, count, shown in ((Terminal(), 5, True), (Terminal(), 4, False), (io.StringIO(), 5, False)):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        assert len(many(tiny().predict([picture(0)] * count, batch=4))) == count
+        assert ("predict" in stderr.getvalue()) == shown
+
+
+# ── arrays, as evaluation gives them ─────────────────────────────────────────────────────────────────
+
+
+def test_arrays_in_one_pass() -> None:
+    model, pictures = Tiny(), [picture(0), picture(1, 20, 90)]
+    found = tiny(model).predict_arrays(pictures)
+    assert len(model.seen) == 1
+    for a, b in zip(found, many(tiny().predict(pictures, 0.0)), strict=True):
+        same(a, b)
+        assert a.source is None
+    assert tiny().predict_arrays([]) == []
+    assert [len(a) for a in tiny().predict_arrays(pictures, 0.0, 2)] == [2, 2]
+    with pytest.raises(ValueError, match=r"array float64 \[4, 4, 3\]"):
+        tiny().predict_arrays([np.zeros((4, 4, 3))])
