@@ -5,21 +5,15 @@ edge outwards and is measured in sides of the initial box (width for left and ri
 and bottom). Equation numbers are those of arXiv 2410.13842; `docs/math.md` maps symbols to names.
 """
 
-from functools import lru_cache
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from edgewise import bins
+from edgewise.caching import cached_constant
 
 
-@lru_cache
-def _constant(num_bins: int, a: float, c: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # a cached inference tensor could never take part in training
-        return torch.tensor(bins.bin_values(num_bins, a, c), dtype=dtype, device=device)
-
-
+@cached_constant
 def bin_values(
     num_bins: int,
     a: float = 0.5,
@@ -28,19 +22,23 @@ def bin_values(
     device: torch.device | str = "cpu",
 ) -> Float[Tensor, " n"]:
     """W(n) (Eq. 4) as a cached tensor [N+1]; see `edgewise.bins.bin_values`. Do not write into it."""
-    return _constant(num_bins, a, c, dtype, torch.device(device))
+    return torch.tensor(bins.bin_values(num_bins, a, c), dtype=dtype, device=device)
 
 
 def expected_offset(logits: Float[Tensor, "*b 4 n"], values: Float[Tensor, " n"]) -> Float[Tensor, "*b 4"]:
     """Σₙ W(n)·Pr(n), the inner sum of Eq. 2: each edge's mean offset, in sides of the initial box."""
-    return logits.softmax(-1) @ values
+    return _mean(logits.softmax(-1), values)
 
 
 def offset_std(logits: Float[Tensor, "*b 4 n"], values: Float[Tensor, " n"]) -> Float[Tensor, "*b 4"]:
     """Standard deviation of each edge's offset under its distribution, in sides of the initial box."""
     probs = logits.softmax(-1)
-    mean = probs @ values
-    return ((values - mean[..., None]).square() * probs).sum(-1).sqrt()
+    return _mean(probs, (values - _mean(probs, values)[..., None]).square()).sqrt()
+
+
+def _mean(probs: Tensor, values: Tensor) -> Tensor:
+    """Not a matrix product, which autocast would round to bfloat16."""
+    return (probs * values).sum(-1)
 
 
 def refined_boxes(initial: Float[Tensor, "*b 4"], offsets: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 4"]:

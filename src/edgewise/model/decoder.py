@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from edgewise.caching import cached_constant
 from edgewise.config import DecoderConfig
 from edgewise.distributions import bin_values, expected_offset, refined_boxes
 from edgewise.model.attention import DeformableAttention, SelfAttention
-from edgewise.model.caching import cached_constant
 from edgewise.model.layers import MLP, ConvNorm, at_least_float32, inverse_sigmoid
 from edgewise.structures import (
     DecoderOutput,
@@ -247,8 +247,8 @@ class Decoder(nn.Module):
         self, memory: Float[Tensor, "B T D"], sizes: tuple[tuple[int, int], ...]
     ) -> tuple[EncoderOutput, Float[Tensor, "B Q D"], Float[Tensor, "B Q 4"]]:
         """The best cells, and what the decoder starts from: content and boxes before the sigmoid."""
-        precision = torch.promote_types(memory.dtype, torch.float32)
-        anchor, valid = anchors(sizes, precision, memory.device)
+        precise = torch.float64 if memory.dtype == torch.float64 else torch.float32
+        anchor, valid = anchors(sizes, precise, memory.device)
         features = self.enc_output(memory * valid)
         logits = self.enc_score_head(features)
         best = logits.detach().amax(-1).topk(min(self.config.num_queries, logits.shape[1]), 1).indices

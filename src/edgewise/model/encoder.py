@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from edgewise.caching import cached_constant
 from edgewise.config import EncoderConfig
 from edgewise.model.attention import SelfAttention
-from edgewise.model.caching import cached_constant
 from edgewise.model.layers import ConvNorm
 
 

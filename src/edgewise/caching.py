@@ -1,4 +1,4 @@
-"""Constants that depend on a shape: made once, kept for the latest shapes."""
+"""Constant tensors, such as those that follow from a shape: made once, kept for the latest arguments."""
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
@@ -13,7 +13,8 @@ R = TypeVar("R")
 def cached_constant(make: Callable[P, R]) -> Callable[P, R]:
     """`make`, whose latest 64 results are kept; its arguments are hashable. Do not write into the tensors.
 
-    While a graph is traced (torch.compile, torch.export) nothing is kept: the tensors are not real.
+    In a graph of torch.compile the result is a constant. During torch.export nothing is kept, because the
+    tensors made then are not real.
     """
 
     def real(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -28,4 +29,4 @@ def cached_constant(make: Callable[P, R]) -> Callable[P, R]:
             return make(*args, **kwargs)
         return remembered(*args, **kwargs)  # type: ignore[arg-type]
 
-    return constant
+    return torch.compiler.assume_constant_result(constant)  # type: ignore[no-any-return, no-untyped-call]
