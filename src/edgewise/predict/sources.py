@@ -54,7 +54,10 @@ def expand(source: Source) -> tuple[list[ImageLike], bool]:
 
 
 def load(image: ImageLike) -> tuple[UInt8[np.ndarray, "H W 3"], Path | np.ndarray]:
-    """The upright pixels of one image, and where to find them again: its path, or they themselves."""
+    """The upright pixels of one image of `expand`, and where to find them again: its path, or themselves.
+
+    A str is an address by now. Raises what `read_image`, `fetch`, `from_tensor` and `check_array` raise.
+    """
     if isinstance(image, Path):
         return read_image(image), image
     if isinstance(image, str):
