@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 from rich.table import Table
+from rich.text import Text
 
 from edgewise.evaluation.f1 import THRESHOLDS, f1_curve, judged, peak
 from edgewise.evaluation.matching import truths
@@ -41,10 +42,10 @@ class Metrics:
     """COCO's twelve numbers for boxes, in [0, 1], and the same by class name.
 
     `ap` is the mean over classes and over IoU thresholds 0.50, 0.55 … 0.95; `ap50` and `ap75` are at one
-    threshold; small, medium and large are boxes below 32², up to 96² and above 96² pixels; `ar1`, `ar10`,
-    `ar100` are the mean recall with that many detections of a class in an image. A number that is
-    undefined because there are no such boxes is nan (COCO's own tools print -1); classes without boxes are
-    in no mean.
+    threshold; small, medium and large are annotations with an `area` up to 32², up to 96² and above;
+    `ar1`, `ar10`, `ar100` are the mean recall with that many detections of a class in an image. A number
+    that is undefined because there are no such boxes is nan (COCO's own tools print -1); classes without
+    boxes are in no mean.
     """
 
     ap: float
@@ -70,12 +71,12 @@ class Metrics:
     @property
     def precision(self) -> Float[np.ndarray, " 101"]:
         """Mean over classes of the precision at IoU 0.5, at each of `RECALLS`."""
-        return self._mean_curve([one.precision for one in self.per_class.values() if one.count], RECALLS)
+        return _mean_curve([one.precision for one in self.per_class.values() if one.count], RECALLS)
 
     @property
     def f1(self) -> Float[np.ndarray, " 1001"]:
         """Mean over classes of the F1 at IoU 0.5, at each of `THRESHOLDS`."""
-        return self._mean_curve([one.f1 for one in self.per_class.values() if one.count], THRESHOLDS)
+        return _mean_curve([one.f1 for one in self.per_class.values() if one.count], THRESHOLDS)
 
     @property
     def best_f1(self) -> float:
@@ -86,10 +87,6 @@ class Metrics:
     def best_threshold(self) -> float:
         """The score threshold that gives `best_f1`."""
         return peak(self.f1)[1]
-
-    @staticmethod
-    def _mean_curve(curves: list[np.ndarray], grid: np.ndarray) -> np.ndarray:
-        return np.mean(curves, axis=0) if curves else np.full(len(grid), nan)
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers as plain JSON values, without the curves; None where undefined."""
@@ -113,13 +110,17 @@ class Metrics:
         for heading in ("boxes", "AP", "AP50", "AP75", "best F1", "at score"):
             table.add_column(heading, justify="right")
         for name, one in self.per_class.items():
-            table.add_row(name, *_row(one))
+            table.add_row(Text(name), *_row(one))  # a name in brackets is no markup
         table.add_section()
         table.add_row("all", *_row(self), style="bold")
         return table
 
 
 _NUMBERS = tuple(key.name for key in fields(Metrics) if key.type is float)
+
+
+def _mean_curve(curves: list[np.ndarray], grid: np.ndarray) -> np.ndarray:
+    return np.mean(curves, axis=0) if curves else np.full(len(grid), nan)
 
 
 def _row(one: ClassMetrics | Metrics) -> list[str]:
@@ -131,7 +132,7 @@ def _show(value: float) -> str:
     return "–" if isnan(value) else f"{value:.3f}"
 
 
-def _plain(value: float) -> float | None:
+def _plain(value: float | int) -> float | int | None:
     return None if isnan(value) else value
 
 

@@ -24,6 +24,16 @@ class Truth:
 NO_TRUTH = Truth(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, np.bool_))
 
 
+def to_xywh(boxes_xyxy: Float[np.ndarray, "M 4"]) -> Float[np.ndarray, "M 4"]:
+    """COCO's (x, y, w, h)."""
+    return np.concatenate([boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]], 1)
+
+
+def to_xyxy(boxes_xywh: Float[np.ndarray, "M 4"]) -> Float[np.ndarray, "M 4"]:
+    """Left, top, right, bottom, from COCO's (x, y, w, h)."""
+    return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], 1)
+
+
 def truths(boxes: Iterable[dict[str, Any]]) -> dict[int, Truth]:
     """Truth by image_id, for images that have any, from COCO annotations whose category_id is the label."""
     by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -66,10 +76,9 @@ def match(
 
 def _overlap(boxes: Float[np.ndarray, "M 4"], truth: Truth) -> Float[np.ndarray, "M n"]:
     """IoU; for a crowd region the share of the detection inside it. 0 where there is no area to share."""
-    low = np.maximum(boxes[:, None, :2], truth.boxes_xywh[:, :2])
-    high = np.minimum(
-        (boxes[:, :2] + boxes[:, 2:])[:, None], truth.boxes_xywh[:, :2] + truth.boxes_xywh[:, 2:]
-    )
+    found, wanted = to_xyxy(boxes)[:, None], to_xyxy(truth.boxes_xywh)
+    low = np.maximum(found[..., :2], wanted[:, :2])
+    high = np.minimum(found[..., 2:], wanted[:, 2:])
     inter = (high - low).clip(min=0).prod(-1)  # [M, n]
     area = boxes[:, 2:].prod(-1)[:, None]
     union = np.where(truth.crowd, area, area + truth.boxes_xywh[:, 2:].prod(-1) - inter)

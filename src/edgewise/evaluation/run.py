@@ -10,6 +10,7 @@ from rich.progress import track
 
 from edgewise.detections import Detections
 from edgewise.evaluation.coco import Metrics, coco_metrics
+from edgewise.evaluation.matching import to_xywh
 from edgewise.structures import Sample
 
 Predict = Callable[[list[np.ndarray]], list[Detections]]  # RGB uint8 [H, W, 3] each, one Detections each
@@ -26,6 +27,10 @@ class AnnotatedImages(Protocol):
     @property
     def category_ids(self) -> tuple[int, ...]:
         """Those of `annotations`, by label."""
+
+    @property
+    def image_ids(self) -> tuple[int, ...]:
+        """Those of `annotations`, by index."""
 
     @property
     def annotations(self) -> dict[str, Any]:
@@ -63,7 +68,7 @@ def evaluate(
         if len(results) != len(samples):
             raise ValueError(f"predict returned {len(results)} results for {len(samples)} images")
         for sample, result in zip(samples, results, strict=True):
-            categories = _categories(result.class_names, dataset)
+            categories = categories_of(result.class_names, dataset)
             rows.append(coco_rows(result, sample.image_id, categories))
             kept.append(replace(result, source=sample.path or None))
     return Evaluation(coco_metrics(dataset.annotations, np.concatenate([NO_ROWS, *rows])), tuple(kept))
@@ -72,7 +77,7 @@ def evaluate(
 NO_ROWS = np.zeros((0, 7))
 
 
-def _categories(class_names: tuple[str, ...], dataset: AnnotatedImages) -> Int[np.ndarray, " C"]:
+def categories_of(class_names: tuple[str, ...], dataset: AnnotatedImages) -> Int[np.ndarray, " C"]:
     """The dataset's category id for each of the predictor's labels."""
     category_of = dict(zip(dataset.class_names, dataset.category_ids, strict=True))
     if set(class_names) != set(category_of):
@@ -98,12 +103,10 @@ def coco_rows(
     detections: Detections, image_id: int, categories: Int[np.ndarray, " C"]
 ) -> Float[np.ndarray, "M 7"]:
     """Rows image_id, x, y, w, h, score, category_id: the very numbers of `Detections.to_coco`."""
-    boxes = detections.boxes_xyxy
     return np.column_stack(
         [
             np.full(len(detections), image_id, np.float64),
-            boxes[:, :2],
-            boxes[:, 2:] - boxes[:, :2],
+            to_xywh(detections.boxes_xyxy),
             detections.scores,
             categories[detections.labels],
         ]

@@ -1,0 +1,168 @@
+"""The images with the most errors: ranked, and drawn on a contact sheet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from PIL import Image, ImageDraw, ImageFont
+
+from edgewise.detections import Detections
+from edgewise.draw import DARK, LIGHT, Colour, colour, contact_sheet
+from edgewise.evaluation.matching import NO_TRUTH, Truth, match, to_xywh, to_xyxy, truths
+from edgewise.evaluation.run import AnnotatedImages, categories_of
+
+WIDTH = 480  # of a tile, in pixels
+CAPTION = 28  # height of the line below it
+TAG = 20  # height of a tag
+DASH = 6  # length of a dash, and of the gap after it
+
+
+@dataclass(frozen=True, eq=False)
+class ImageErrors:
+    """What went wrong in the image `index` of a dataset, at IoU 0.5 and a score threshold.
+
+    `detections` are those that reach the threshold; `labels` are theirs in the dataset's order of classes.
+    `false`: those that found no box of their class; `missed`: the boxes of `truth` that were not found. An
+    object found under the wrong class counts as both. Crowd regions and what lies in them are no errors.
+    """
+
+    index: int
+    truth: Truth
+    detections: Detections
+    labels: Int[np.ndarray, " M"]
+    missed: Bool[np.ndarray, " n"]
+    false: Bool[np.ndarray, " M"]
+
+    @property
+    def count(self) -> int:
+        """Missed and false together: what images are ranked by."""
+        return int(self.missed.sum() + self.false.sum())
+
+
+def worst_images(
+    dataset: AnnotatedImages, detections: Sequence[Detections], k: int = 12, threshold: float = 0.5
+) -> list[ImageErrors]:
+    """At most `k` images with errors, most errors first; of equals the one that comes first.
+
+    `detections` holds one entry an image, as `Evaluation` does; only those with a score of at least
+    `threshold` count (`Metrics.best_threshold` is a good one). Errors are counted, not divided by the
+    number of objects, so that the k images show as many of the set's errors as k images can. No image is
+    read.
+    """
+    if len(detections) != len(dataset):
+        raise ValueError(
+            f"{len(detections)} detections for {len(dataset)} images; expected one entry an image, "
+            "as in Evaluation.detections"
+        )
+    label_of = {category: label for label, category in enumerate(dataset.category_ids)}
+    truth = truths(
+        {**one, "category_id": label_of[one["category_id"]]} for one in dataset.annotations["annotations"]
+    )
+    errors = []
+    for index, (image_id, one) in enumerate(zip(dataset.image_ids, detections, strict=True)):
+        to_label = np.array([label_of[c] for c in categories_of(one.class_names, dataset).tolist()])
+        errors.append(_errors(index, truth.get(image_id, NO_TRUTH), one.filter(threshold), to_label))
+    worst = sorted(errors, key=lambda one: -one.count)[:k]
+    return [one for one in worst if one.count]
+
+
+def _errors(index: int, truth: Truth, detections: Detections, to_label: np.ndarray) -> ImageErrors:
+    labels = to_label[detections.labels]
+    found = match(to_xywh(detections.boxes_xyxy), labels, truth)
+    missed = ~truth.crowd
+    missed[found[found >= 0]] = False
+    return ImageErrors(index, truth, detections, labels, missed, found < 0)
+
+
+def worst_gallery(
+    dataset: AnnotatedImages,
+    detections: Sequence[Detections],
+    path: str | Path,
+    k: int = 12,
+    threshold: float = 0.5,
+) -> None:
+    """Writes a contact sheet of `worst_images`, each with its file's name and its counts below.
+
+    Annotated boxes are dashed white, detections solid in the colour of their class. A tag marks what is
+    wrong: «false NAME SCORE» above a detection, «missed NAME» below an annotated box.
+    """
+    worst = worst_images(dataset, detections, k, threshold)
+    title = f"{len(worst)} of {len(dataset)} images, most errors first; scores from {threshold:.2f}, IoU 0.5"
+    if worst:
+        sheet = contact_sheet([_tile(dataset, one) for one in worst], min(4, len(worst)), WIDTH)
+    else:
+        sheet, title = Image.new("RGB", (WIDTH, CAPTION), LIGHT), f"no errors in {len(dataset)} images"
+    page = Image.new("RGB", (sheet.width, sheet.height + CAPTION), LIGHT)
+    page.paste(sheet, (0, CAPTION))
+    ImageDraw.Draw(page).text((10, 8), title, fill=DARK, font=_font())
+    page.save(path)
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(15)
+
+
+def _tile(dataset: AnnotatedImages, errors: ImageErrors) -> Image.Image:
+    """The image at the width of a tile, its boxes and what is wrong with them, and a caption below."""
+    sample = dataset[errors.index]
+    scale = WIDTH / sample.size[1]
+    picture = Image.fromarray(sample.image).resize((WIDTH, max(1, round(sample.size[0] * scale))))
+    pen, tags = ImageDraw.Draw(picture), []
+    shown = errors.detections
+    found = zip(
+        shown.boxes_xyxy, shown.scores.tolist(), errors.labels.tolist(), errors.false.tolist(), strict=True
+    )
+    for box, score, label, false in reversed(list(found)):  # the best on top
+        corners = _corners(box, scale)
+        pen.rectangle(corners, outline=colour(label), width=4 if false else 2)
+        if false:
+            text = f"false {dataset.class_names[label]} {score:.2f}"
+            tags.append((corners[0], corners[1] - TAG, text, colour(label)))
+    truth = errors.truth
+    for box, label, missed in zip(
+        to_xyxy(truth.boxes_xywh), truth.labels.tolist(), errors.missed.tolist(), strict=True
+    ):
+        corners = _corners(box, scale)
+        _dashed(pen, corners, width=2 if missed else 1)
+        if missed:
+            tags.append((corners[0], corners[3], f"missed {dataset.class_names[label]}", LIGHT))
+    for tag in tags:
+        _draw_tag(picture, *tag)
+    return _captioned(picture, errors, Path(sample.path).name or f"image {sample.image_id}")
+
+
+def _corners(box_xyxy: Float[np.ndarray, " 4"], scale: float) -> tuple[int, int, int, int]:
+    x1, y1, x2, y2 = np.rint(box_xyxy * scale).astype(int).tolist()
+    return x1, y1, x2, y2
+
+
+def _dashed(pen: ImageDraw.ImageDraw, corners: tuple[int, int, int, int], width: int) -> None:
+    """White dashes on a dark line, to be seen on any ground."""
+    pen.rectangle(corners, outline=DARK, width=width)
+    x1, y1, x2, y2 = corners
+    for x in range(x1, x2, 2 * DASH):
+        for y in (y1, y2):
+            pen.line((x, y, min(x + DASH, x2), y), fill=LIGHT, width=width)
+    for y in range(y1, y2, 2 * DASH):
+        for x in (x1, x2):
+            pen.line((x, y, x, min(y + DASH, y2)), fill=LIGHT, width=width)
+
+
+def _draw_tag(picture: Image.Image, x: int, y: int, text: str, ground: Colour) -> None:
+    """Text with its top left corner at (x, y), moved into the picture."""
+    pen, font = ImageDraw.Draw(picture), _font()
+    width = round(pen.textlength(text, font=font)) + 6
+    x, y = max(0, min(x, picture.width - width)), max(0, min(y, picture.height - TAG))
+    pen.rectangle((x, y, x + width, y + TAG), fill=ground)
+    pen.text((x + 3, y + 2), text, fill=DARK, font=font)
+
+
+def _captioned(picture: Image.Image, errors: ImageErrors, name: str) -> Image.Image:
+    missed, false, truth = int(errors.missed.sum()), int(errors.false.sum()), int((~errors.truth.crowd).sum())
+    text = f"{missed} missed, {false} false, {truth - missed} found: {name}"
+    tile = Image.new("RGB", (picture.width, picture.height + CAPTION), LIGHT)
+    tile.paste(picture)
+    ImageDraw.Draw(tile).text((2, picture.height + 6), text, fill=DARK, font=_font())
+    return tile
