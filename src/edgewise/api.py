@@ -1,8 +1,7 @@
 """`Detector`: the thin public face. What it does is one call into the room that knows how."""
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,13 +24,19 @@ if TYPE_CHECKING:
     from edgewise.train.trainer import TrainSet
 
 
+Size = int | tuple[int, int]  # one side, or (height, width)
+
+
 @dataclass(frozen=True)
 class Run:
-    """What a training left: its folder, and the validation metrics of the best averaged weights."""
+    """What a training left: its folder, and the validation metrics of the best averaged weights.
+
+    `metrics` is None where the data has no validation split; then the last weights are the best.
+    """
 
     folder: Path
-    metrics: dict[str, Any] | None
-    epochs: int
+    metrics: "Metrics | None"
+    config: TrainConfig
     minutes: float
 
 
@@ -86,7 +91,7 @@ class Detector:
         self = cls.__new__(cls)
         self._adopt(checkpoint.build(loaded), loaded.class_names, loaded.category_ids, device)
         self.pretrained = True
-        self._loaded = loaded
+        self._origin = loaded
         return self
 
     def _adopt(
@@ -95,7 +100,7 @@ class Detector:
         self.device = resolve_device(device)
         self.model = model.to(self.device).eval()
         self.class_names, self.category_ids = names, category_ids
-        self._loaded: checkpoint.Checkpoint | None = None
+        self._origin: checkpoint.Checkpoint | None = None
 
     @property
     def config(self) -> ModelConfig:
@@ -103,12 +108,12 @@ class Detector:
 
     # ── predict ────────────────────────────────────────────────────────────────────────────────────
 
-    def _predictor(self, model: DFine, size: tuple[int, int] | None) -> Predictor:
+    def _predictor(self, model: DFine, size: Size | None) -> Predictor:
         """The path from images to Detections that `predict` and `evaluate` share."""
         decoder = self.config.decoder
         return Predictor(
             model,
-            size=size or self.config.size,
+            size=_pair(size) or self.config.size,
             class_names=self.class_names,
             category_ids=self.category_ids,
             values=bin_values(decoder.num_bins, decoder.a, decoder.c),
@@ -120,16 +125,18 @@ class Detector:
         threshold: float = 0.5,
         *,
         batch: int = 8,
-        size: tuple[int, int] | None = None,
+        size: Size | None = None,
         stream: bool = False,
     ) -> Any:
         """Detections of `source`: one for one image, a list for many, a generator with `stream=True`.
 
         `source`: a path, glob, folder or URL; a PIL image; RGB uint8 [H, W, 3]; a tensor [3, H, W] in
         [0, 1]; or a list of these. Objects scoring at least `threshold` are kept; boxes are in pixels of
-        the original, upright image. `size` (height, width) overrides the trained one, in multiples of 32.
+        the original, upright image. `size` overrides the trained one, in multiples of 32.
         """
-        return self._predictor(self.model, size).predict(source, threshold=threshold, batch=batch, stream=stream)
+        return self._predictor(self.model, size).predict(
+            source, threshold=threshold, batch=batch, stream=stream
+        )
 
     def evaluate(
         self,
@@ -137,7 +144,7 @@ class Detector:
         split: str = "val",
         *,
         batch: int = 8,
-        size: tuple[int, int] | None = None,
+        size: Size | None = None,
         out: str | Path | None = None,
         progress: bool = False,
     ) -> "Metrics":
@@ -146,23 +153,14 @@ class Detector:
         With `out`, `metrics.json`, curves and a gallery of the worst images are written there.
         """
         from edgewise.data.coco import open_dataset
-
-        return self._score(open_dataset(data, split), batch, size, out, progress)
-
-    def _score(
-        self,
-        dataset: "AnnotatedImages",
-        batch: int = 8,
-        size: tuple[int, int] | None = None,
-        out: str | Path | None = None,
-        progress: bool = False,
-    ) -> "Metrics":
+        from edgewise.evaluation.report import write_evaluation
         from edgewise.evaluation.run import evaluate
 
-        predict = self._predictor(self.model, size).predict_arrays
-        found = evaluate(dataset, predict, batch=batch, progress=progress)
+        dataset = open_dataset(data, split)
+        predictor = self._predictor(self.model, size)
+        found = evaluate(dataset, predictor.predict_arrays, batch=batch, progress=progress)
         if out is not None:
-            write_report(dataset, found, Path(out))
+            write_evaluation(dataset, found, out)
         return found.metrics
 
     # ── train ──────────────────────────────────────────────────────────────────────────────────────
@@ -173,7 +171,7 @@ class Detector:
         *,
         out: str | Path = "runs/train",
         epochs: int | None = None,
-        size: int | tuple[int, int] | None = None,
+        size: Size | None = None,
         batch: int | None = None,
         seed: int | None = None,
         settings: TrainConfig | str | Path | None = None,
@@ -194,8 +192,8 @@ class Detector:
 
         train_set = open_dataset(data, "train")
         val_set = open_dataset(data, "val") if "val" in available_splits(data) else None
-        given = {"schedule.epochs": epochs, "size": _pair(size), "batch": batch, "seed": seed}
-        given = {key: value for key, value in given.items() if value is not None} | dict(changes or {})
+        named = {"schedule.epochs": epochs, "size": _pair(size), "batch": batch, "seed": seed}
+        given = {key: value for key, value in named.items() if value is not None} | dict(changes or {})
         if resume:
             config = TrainConfig.model_validate(read_state(Path(out))["config"])
         elif isinstance(settings, TrainConfig):
@@ -203,21 +201,20 @@ class Detector:
         elif settings is not None:
             config = read_settings(TrainConfig, settings)
         else:
-            batch = given.get("batch", 16)
             config = presets.recipe(
                 self.config.name,
-                epochs=given.get("schedule.epochs", 72),
-                batch=batch,
-                size=given.get("size", self.config.size),
+                epochs=epochs or 72,
+                batch=batch or 16,
+                size=_pair(size) or self.config.size,
+                images=len(train_set),
                 pretrained=self.pretrained,
-                steps_per_epoch=max(1, len(train_set) // batch),
             )
         return self.fit(train_set, val_set, config.updated(given), out, resume=resume, console=console)
 
     def fit(
         self,
         train_set: "TrainSet",
-        val_set: "TrainSet | None",
+        val_set: "AnnotatedImages | None",
         config: TrainConfig,
         out: str | Path,
         *,
@@ -242,16 +239,15 @@ class Detector:
         else:
             self._take_classes(train_set, config.seed, console)
         validate = None if val_set is None else partial(self._validate, val_set, config)
-        began = time.perf_counter()
         trainer = Trainer(self.model, train_set, config, folder, validate, resume=resume)
         run(trainer, console)
         best = checkpoint.load(folder / "best.safetensors")
         self._adopt(checkpoint.build(best), best.class_names, best.category_ids, str(trainer.device))
-        self.pretrained, self._loaded = True, best
-        minutes = (time.perf_counter() - began) / 60
-        return Run(folder, best.metrics, config.schedule.epochs, round(minutes, 1))
+        self.pretrained, self._origin = True, best
+        metrics = validate(self.model) if validate else None
+        return Run(folder, metrics, config, trainer.minutes)
 
-    def _validate(self, dataset: "TrainSet", config: TrainConfig, model: DFine) -> "Metrics":
+    def _validate(self, dataset: "AnnotatedImages", config: TrainConfig, model: DFine) -> "Metrics":
         from edgewise.evaluation.run import evaluate
 
         predictor = self._predictor(model, config.size)
@@ -270,34 +266,37 @@ class Detector:
             model = DFine(self.config.updated({"num_classes": len(names)}))
         kept = transfer(self.model, model, known, names)
         if self.pretrained:
-            console.print(f"classes from the data: {len(kept)} of {len(names)} known already: {', '.join(kept)}")
+            console.print(
+                f"classes from the data: {len(kept)} of {len(names)} known already: {', '.join(kept)}"
+            )
         self._adopt(model, names, dataset.category_ids, str(self.device))
 
     # ── save ───────────────────────────────────────────────────────────────────────────────────────
 
     def checkpoint(self) -> checkpoint.Checkpoint:
         """Everything about this detector as one value: what `save` writes."""
-        current = {"weights": self.model.state_dict(), "config": self.config}
-        if self._loaded is not None:
-            return replace(self._loaded, **current)
         return checkpoint.Checkpoint(
-            class_names=self.class_names, category_ids=self.category_ids, **current
+            config=self.config,
+            weights=self.model.state_dict(),
+            class_names=self.class_names,
+            category_ids=self.category_ids,
+            step=self._origin.step if self._origin else None,
+            recipe=self._origin.recipe if self._origin else None,
+            metrics=self._origin.metrics if self._origin else None,
         )
 
-    def save(self, path: str | Path, *, half: bool = False) -> Path:
+    def save(self, path: str | Path, *, half: bool = False) -> None:
         """Writes the whole detector as one safetensors file; `half` stores the weights in float16."""
-        return checkpoint.save(path, self.checkpoint(), torch.float16 if half else None)
+        checkpoint.save(path, self.checkpoint(), torch.float16 if half else None)
 
-    def save_pretrained(self, folder: str | Path, format: Literal["edgewise", "transformers"] = "edgewise") -> Path:
-        """Writes a folder: `transformers.DFineForObjectDetection.from_pretrained` loads the second kind."""
-        if format == "transformers":
-            return checkpoint.save_transformers(self.checkpoint(), folder)
-        return self.save(Path(folder) / "model.safetensors")
+    def save_pretrained(self, folder: str | Path, format: Literal["transformers"] = "transformers") -> None:
+        """Writes a folder that `transformers.DFineForObjectDetection.from_pretrained` loads."""
+        checkpoint.save_transformers(self.checkpoint(), folder)
 
     def __repr__(self) -> str:
         height, width = self.config.size
         return f"Detector({self.config.name!r}, {len(self.class_names)} classes, {height}x{width})"
 
 
-def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+def _pair(size: Size | None) -> tuple[int, int] | None:
     return (size, size) if isinstance(size, int) else size

@@ -57,7 +57,7 @@ class Settings(BaseModel):
         values = self.model_dump()
         for key, value in changes.items():
             *path, last = key.split(".")
-            section = values
+            section: Any = values
             for part in path:
                 section = section.get(part) if isinstance(section, dict) else None
             if not isinstance(section, dict):

@@ -125,9 +125,9 @@ _RATES = {
 
 
 def recipe(
-    name: str, *, epochs: int, batch: int, size: tuple[int, int], pretrained: bool, steps_per_epoch: int
+    name: str, *, epochs: int, batch: int, size: tuple[int, int], images: int, pretrained: bool
 ) -> TrainConfig:
-    """Training settings for a model of that name (an unknown one trains like `n`).
+    """Training settings for a model of that name (an unknown one trains like `n`) on so many images.
 
     The published rates go with the square root of the batch; a backbone without pre-trained weights takes
     the full rate. Warm-up is at most a tenth of the run; its last tenth is without strong augmentation.
@@ -137,7 +137,7 @@ def recipe(
     return TrainConfig(
         schedule=ScheduleConfig(
             epochs=epochs,
-            warmup_steps=min(500, epochs * steps_per_epoch // 10),
+            warmup_steps=min(500, epochs * max(1, images // batch) // 10),
             plain_epochs=epochs // 10,
         ),
         optimizer=OptimizerConfig(

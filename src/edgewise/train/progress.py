@@ -41,7 +41,11 @@ def run(trainer: Trainer, console: Console) -> None:
         refresh_per_second=2,
     )
     epochs = trainer.config.schedule.epochs
-    with SummaryWriter(str(trainer.folder / "tensorboard"), purge_step=trainer.step) as writer, bar, _stop_requests() as stopping:
+    with (
+        SummaryWriter(str(trainer.folder / "tensorboard"), purge_step=trainer.step) as writer,
+        bar,
+        _stop_requests() as stopping,
+    ):
         task = bar.add_task("training", total=trainer.total_steps, completed=trainer.step, note="")
 
         def on_epoch(line: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+
 from edgewise import checkpoint
 from edgewise.config import TrainConfig, write_settings
 from edgewise.data.loader import Samples, TrainLoader
@@ -94,10 +95,12 @@ class Trainer:
     ) -> None:
         self.config, self.folder, self.data, self.validate = config, folder, data, validate
         self.device = resolve_device(config.device)
-        self.model = model.to(self.device, memory_format=torch.channels_last).train()
+        self.model = model.to(self.device).train()
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own stub
         self.average = MovingAverage(self.model)
         self.optimizer = build_optimizer(self.model, config.optimizer)
         self.loader = TrainLoader(data, config)
+        self._began = time.perf_counter()
         self.step = 0
         self.best_ap = -math.inf
         self.history: list[dict[str, Any]] = []
@@ -124,6 +127,11 @@ class Trainer:
     @property
     def total_steps(self) -> int:
         return schedule.total_steps(self.config.schedule, self.loader.steps_per_epoch)
+
+    @property
+    def minutes(self) -> float:
+        """Time the run has taken, validation and the part before a stop included."""
+        return (time.perf_counter() - self._began) / 60
 
     @property
     def lr(self) -> float:
@@ -173,9 +181,7 @@ class Trainer:
         with self._autocast():
             output = self.model(images, None if queries is None else queries.to(self.device))
         matching = match(output, batch.targets, config.loss.matching)
-        losses = detection_losses(
-            output, batch.targets, matching, self._values, config.loss, positives
-        )
+        losses = detection_losses(output, batch.targets, matching, self._values, config.loss, positives)
         values = stop_unless_finite(losses, step)
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
@@ -234,6 +240,7 @@ class Trainer:
         """Writes `last.state`: all that a run needs to go on from this very step, in one file."""
         state = {
             "step": self.step,
+            "minutes": self.minutes,
             "best_ap": self.best_ap,
             "history": self.history,
             "config": self.config.model_dump(mode="json"),
@@ -258,6 +265,7 @@ class Trainer:
         self.average.model.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best_ap, self.history = state["step"], state["best_ap"], state["history"]
+        self._began -= 60 * state["minutes"]
         self.meter = EpochMeter(**state["meter"])
 
 
