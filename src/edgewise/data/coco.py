@@ -107,7 +107,8 @@ def open_dataset(data: str | Path, split: str) -> CocoDataset:
 
 _LAYOUTS = (
     "Expected a COCO JSON file a split, such as train/_annotations.coco.json, "
-    "annotations/instances_train2017.json or coco/train.json; or give the path of a JSON file"
+    "annotations/instances_train2017.json or coco/train.json, or the path of a JSON file; export other "
+    "formats, such as YOLO's and Pascal VOC's, as COCO"
 )
 
 

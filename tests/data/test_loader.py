@@ -1,0 +1,167 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgewise.config import AugmentConfig, TrainConfig
+from edgewise.data.coco import open_dataset
+from edgewise.data.loader import Job, TrainLoader, batch_size, build_batch, epoch_order
+from edgewise.structures import Batch, Sample
+
+CONFIG = TrainConfig(batch=3, workers=0, size=(64, 64), seed=4)
+
+
+def samples(count: int = 10) -> list[Sample]:
+    rng = np.random.default_rng(0)
+    return [
+        Sample(
+            rng.integers(0, 256, (40, 60, 3), np.uint8),
+            np.array([[5, 5, 30, 30]] * (i % 3), np.float32).reshape(-1, 4),
+            np.zeros(i % 3, np.int64),
+            image_id=i,
+        )
+        for i in range(count)
+    ]
+
+
+class Broken(list[Sample]):
+    """Image 0 cannot be read."""
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        if index == 0:
+            raise ValueError("0.png: cannot be decoded")
+        return super().__getitem__(index)
+
+
+def assert_same(ours: list[Batch], others: list[Batch]) -> None:
+    assert len(ours) == len(others)
+    for one, other in zip(ours, others, strict=True):
+        assert one.image_ids == other.image_ids
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.targets.boxes, other.targets.boxes)
+        assert torch.equal(one.targets.labels, other.targets.labels)
+
+
+def test_an_epoch_is_each_image_once_but_the_last_few() -> None:
+    loader = TrainLoader(samples(), CONFIG)
+    assert loader.steps_per_epoch == 3
+    batches = list(loader.batches(0))
+    ids = [image_id for batch in batches for image_id in batch.image_ids]
+    assert len(ids) == len(set(ids)) == 9
+    assert all(len(batch.images) == 3 for batch in batches)
+
+
+def test_a_set_smaller_than_a_batch_is_one_batch() -> None:
+    (batch,) = TrainLoader(samples(2), CONFIG).batches(0)
+    assert sorted(batch.image_ids) == [0, 1]
+
+
+def test_no_images() -> None:
+    with pytest.raises(ValueError, match="no images to train on; expected at least one"):
+        TrainLoader([], CONFIG)
+
+
+def test_epochs_and_seeds_differ_and_repeat() -> None:
+    loader = TrainLoader(samples(), CONFIG)
+    first, second = list(loader.batches(0)), list(loader.batches(1))
+    assert [one.image_ids for one in first] != [one.image_ids for one in second]
+    assert_same(first, list(loader.batches(0)))
+    other = list(TrainLoader(samples(), CONFIG.model_copy(update={"seed": 5})).batches(0))
+    assert [one.image_ids for one in first] != [one.image_ids for one in other]
+
+
+def test_resuming_in_an_epoch_gives_the_same_rest() -> None:
+    loader = TrainLoader(samples(), CONFIG)
+    assert_same(list(loader.batches(2))[1:], list(loader.batches(2, start_step=1)))
+
+
+def test_workers_do_not_change_the_batches() -> None:
+    """Also when an epoch was left early and the same workers begin another."""
+    alone = TrainLoader(samples(), CONFIG)
+    helped = TrainLoader(samples(), CONFIG.model_copy(update={"workers": 2}))
+    next(helped.batches(0))
+    for epoch in (0, 1):
+        assert_same(list(alone.batches(epoch)), list(helped.batches(epoch)))
+    assert_same(list(alone.batches(3, 1, False)), list(helped.batches(3, 1, False)))
+
+
+def test_strong_batches_vary_in_size_and_plain_ones_do_not() -> None:
+    jobs = [Job(epoch, step, True) for epoch in range(5) for step in range(20)]
+    sizes = {batch_size(CONFIG.model_copy(update={"size": (640, 640)}), job) for job in jobs}
+    assert len(sizes) > 8
+    assert all(480 <= side <= 800 for size in sizes for side in size)
+    assert {batch_size(CONFIG, job._replace(strong=False)) for job in jobs} == {(64, 64)}
+
+
+def test_plain_batches_are_at_most_flipped() -> None:
+    config = CONFIG.model_copy(update={"augment": AugmentConfig(flip=0.0)})
+    dataset = samples()
+    batch = build_batch(dataset, config, Job(0, 0, strong=False))
+    for i, image_id in enumerate(batch.image_ids):
+        np.testing.assert_allclose(
+            batch.images[i].mean().item(), dataset[image_id].image.mean() / 255, atol=0.01
+        )
+    assert batch.targets.counts == tuple(image_id % 3 for image_id in batch.image_ids)
+
+
+def test_order_of_an_epoch() -> None:
+    assert sorted(epoch_order(50, 0, 0)) == list(range(50))
+    assert epoch_order(50, 0, 0) != epoch_order(50, 0, 1) != epoch_order(50, 1, 0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_image_stops_with_its_own_message(workers: int) -> None:
+    loader = TrainLoader(Broken(samples(3)), CONFIG.model_copy(update={"workers": workers}))
+    with pytest.raises(ValueError, match=r"^0\.png: cannot be decoded$"):
+        list(loader.batches(0))
+
+
+def test_bccd_one_epoch(shared: Path) -> None:
+    config = TrainConfig(batch=16, workers=0, size=(96, 128))
+    loader = TrainLoader(open_dataset(shared / "data/bccd", "train"), config)
+    assert loader.steps_per_epoch == 12
+    batch = next(loader.batches(0))
+    assert len(batch.images) == 16
+    assert 0 <= batch.images.min() < batch.images.max() <= 1
+    assert set(batch.targets.labels.tolist()) <= {0, 1, 2}
+    assert ((batch.targets.boxes > 0) & (batch.targets.boxes <= 1)).all()
+
+
+def test_interrupted_by_the_keyboard_leaves_no_worker_and_one_traceback(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(
+        textwrap.dedent("""
+        import time
+        import numpy as np
+        from edgewise.config import TrainConfig
+        from edgewise.data.loader import TrainLoader
+        from edgewise.structures import Sample
+
+        if __name__ == "__main__":
+            image = np.zeros((40, 40, 3), np.uint8)
+            sample = Sample(image, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+            loader = TrainLoader([sample] * 64, TrainConfig(batch=2, workers=2, size=(64, 64)))
+            for batch in loader.batches(0):
+                print("ready", flush=True)
+                time.sleep(60)
+        """)
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(script)], stdout=-1, stderr=-1, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert errors.count("KeyboardInterrupt") == 1, errors
+    assert errors.count("Traceback") == 1, errors
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
