@@ -29,4 +29,4 @@ def cached_constant(make: Callable[P, R]) -> Callable[P, R]:
             return make(*args, **kwargs)
         return remembered(*args, **kwargs)  # type: ignore[arg-type]
 
-    return torch.compiler.assume_constant_result(constant)  # type: ignore[no-any-return, no-untyped-call]
+    return torch.compiler.assume_constant_result(constant)  # type: ignore[no-any-return]

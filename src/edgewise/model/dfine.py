@@ -1,7 +1,7 @@
 """D-FINE (arXiv 2410.13842): backbone, encoder, decoder."""
 
 import copy
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -38,7 +38,7 @@ class DFine(nn.Module):
         images = images.contiguous(memory_format=torch.channels_last)  # up to twice as fast, here on all maps
         return self.decoder(self.encoder(self.backbone(images)), denoising)  # type: ignore[no-any-return]
 
-    def fused(self, layers: Literal["last", "all"] = "last") -> Self:
+    def fused(self, layers: Literal["last", "all"] = "last") -> "DFine":
         """The inference form, a new module: norms folded, parts that only train dropped; same outputs.
 
         Its output has the last layer alone, or with "all" every layer; initial logits are None.
