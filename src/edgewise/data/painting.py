@@ -49,7 +49,7 @@ def _glyph(rng: np.random.Generator) -> np.ndarray:
 
 
 SHAPES: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
-    "disc": lambda rng: _turned(_ring(32), 0),
+    "disc": lambda rng: _turned(_ring(32), 0.0),
     "box": lambda rng: _turned(_ring(4), 45 + rng.uniform(-12, 12) * rng.integers(2)),
     "triangle": lambda rng: _turned(_ring(3), rng.uniform(0, 360)),
     "star": lambda rng: _turned(_ring(10, (1.0, 0.48)), rng.uniform(0, 360)),
@@ -58,7 +58,7 @@ SHAPES: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
 """By class name: a random outline [V, 2] whose tight bounds are the unit square."""
 
 
-def cut(polygon: Polygon, edge: int, at: float) -> Polygon:
+def cut(polygon: Polygon, edge: int, at: float) -> Float[np.ndarray, "K 2"]:
     """What is left of the polygon inside of the line x = `at` (`edge` 0, 2) or y = `at` (`edge` 1, 3).
 
     `edge` says which side is cut away: left, top, right, bottom.

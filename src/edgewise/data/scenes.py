@@ -134,7 +134,7 @@ def _in_view(thing: Thing, owner: np.ndarray, index: int) -> np.ndarray:
 
 
 def _place(rng: np.random.Generator, size: tuple[int, int], label: int) -> Thing:
-    """A random object of the class. Its sides are drawn without a look at its σ or at a cut, so neither tells the other.
+    """A random object of the class. Neither its σ nor a cut has a say in how large its box is.
 
     A whole edge stays three σ from the image border, so that its draws need no clipping there.
     """
@@ -215,7 +215,6 @@ class SceneDataset:
             for box in _coco_boxes(self.scene(index))
         ]
         return {
-            "info": {"description": f"edgewise scenes, {self.split}, seed {self.seed}"},
             "images": [
                 {"id": image_id, "file_name": path.name, "width": width, "height": height}
                 for image_id, path in zip(self.image_ids, self.paths, strict=True)
