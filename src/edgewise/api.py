@@ -108,11 +108,14 @@ class Detector:
 
     # ── predict ────────────────────────────────────────────────────────────────────────────────────
 
-    def _predictor(self, model: DFine, size: Size | None) -> Predictor:
-        """The path from images to Detections that `predict` and `evaluate` share."""
+    def predictor(self, size: Size | None = None, model: DFine | None = None) -> Predictor:
+        """The path from images to Detections that `predict` and `evaluate` share.
+
+        `model` stands in for this detector's own, with the same classes: its moving average, say.
+        """
         decoder = self.config.decoder
         return Predictor(
-            model,
+            model or self.model,
             size=_pair(size) or self.config.size,
             class_names=self.class_names,
             category_ids=self.category_ids,
@@ -134,9 +137,7 @@ class Detector:
         [0, 1]; or a list of these. Objects scoring at least `threshold` are kept; boxes are in pixels of
         the original, upright image. `size` overrides the trained one, in multiples of 32.
         """
-        return self._predictor(self.model, size).predict(
-            source, threshold=threshold, batch=batch, stream=stream
-        )
+        return self.predictor(size).predict(source, threshold=threshold, batch=batch, stream=stream)
 
     def evaluate(
         self,
@@ -157,7 +158,7 @@ class Detector:
         from edgewise.evaluation.run import evaluate
 
         dataset = open_dataset(data, split)
-        predictor = self._predictor(self.model, size)
+        predictor = self.predictor(size)
         found = evaluate(dataset, predictor.predict_arrays, batch=batch, progress=progress)
         if out is not None:
             write_evaluation(dataset, found, out)
@@ -250,7 +251,7 @@ class Detector:
     def _validate(self, dataset: "AnnotatedImages", config: TrainConfig, model: DFine) -> "Metrics":
         from edgewise.evaluation.run import evaluate
 
-        predictor = self._predictor(model, config.size)
+        predictor = self.predictor(config.size, model)
         return evaluate(dataset, predictor.predict_arrays, batch=config.batch).metrics
 
     def _take_classes(self, dataset: "TrainSet", seed: int, console: "Console") -> None:
