@@ -14,7 +14,10 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # what the user's umask gives; some writers make private files
         write(temporary)
+        temporary.chmod(mode)
         _sync(temporary, os.O_RDWR)
         temporary.replace(path)
     finally:

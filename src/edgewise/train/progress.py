@@ -49,7 +49,7 @@ def run(trainer: Trainer, console: Console) -> None:
         task = bar.add_task("training", total=trainer.total_steps, completed=trainer.step, note="")
 
         def on_epoch(line: dict[str, Any]) -> None:
-            bar.console.print(epoch_line(line, epochs), highlight=False)
+            bar.console.print(epoch_line(line, epochs), highlight=False, soft_wrap=True)
             for name, value in line.get("val", {}).items():
                 if isinstance(value, float):
                     writer.add_scalar(f"val/{name}", value, line["step"])
