@@ -1,0 +1,1 @@
+"""Data sets: annotated images read and checked, made up, augmented, put together into batches."""

@@ -1,0 +1,1 @@
+"""Detections scored against annotations: numbers, curves and the images worth looking at."""
