@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -204,11 +205,14 @@ def predict(
     images, _ = expand(source)
     out.mkdir(parents=True, exist_ok=True)
     found = detector.predict(images, threshold, batch=batch, size=parse_size(size), stream=True)
-    for i, detections in enumerate(track(found, "detecting", total=len(images), console=console)):
-        name = detections.source.name if isinstance(detections.source, Path) else f"image_{i}.jpg"
-        detections.save(out / Path(name).with_suffix(".jpg"))
-        detections.save(out / Path(name).with_suffix(".json"))
-        console.print(f"{name}: {detections}")
+    seen: Counter[str] = Counter()  # images of one name from several folders are numbered
+    for detections in track(found, "detecting", total=len(images), console=console):
+        stem = detections.source.stem if isinstance(detections.source, Path) else "image"
+        seen[stem] += 1
+        name = stem if seen[stem] == 1 else f"{stem}_{seen[stem]}"
+        detections.save(out / f"{name}.jpg")
+        detections.save(out / f"{name}.json")
+        console.print(f"{name}: {detections}", highlight=False)
     console.print(f"{len(images)} pictures and JSON files are in {out}")
 
 

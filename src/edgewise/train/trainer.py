@@ -177,9 +177,8 @@ class Trainer:
         )
         positives = None if queries is None else denoising_matches(batch.targets, queries).to(self.device)
         batch = batch.to(self.device)
-        images = batch.images.contiguous(memory_format=torch.channels_last)
         with self._autocast():
-            output = self.model(images, None if queries is None else queries.to(self.device))
+            output = self.model(batch.images, None if queries is None else queries.to(self.device))
         matching = match(output, batch.targets, config.loss.matching)
         losses = detection_losses(output, batch.targets, matching, self._values, config.loss, positives)
         values = stop_unless_finite(losses, step)
