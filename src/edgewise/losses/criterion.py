@@ -48,8 +48,8 @@ def detection_losses(
             f"{'missing' if positives is None else 'given'}; expected both or neither"
         )
     boxes, pairs = len(targets.labels), len(matching.union)
-    num_boxes = max(1, boxes) if num_boxes is None else num_boxes
-    num_pairs = max(1, pairs) if num_pairs is None else num_pairs
+    num_boxes = float(max(1, boxes)) if num_boxes is None else num_boxes
+    num_pairs = float(max(1, pairs)) if num_pairs is None else num_pairs
     emphasis = matched_emphasis(pairs, output.logits.shape[:2].numel() - pairs)
     numbers = [str(i) for i in range(len(output.layers))]
 
