@@ -6,7 +6,7 @@ Category ids live here only: labels are their places in `CocoDataset.category_id
 import json
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -152,33 +152,41 @@ def _is_standard(path: Path) -> bool:
 
 
 def _split_of(path: Path) -> str | None:
-    for text in (path.stem, path.parent.name):
-        words = set(re.split(r"[^a-z]+", text.lower()))
-        names = [name for name, spellings in SPLITS.items() if words & set(spellings)]
-        if names:
-            return names[0] if len(names) == 1 else None
-    return None
+    folder = path.parent.name  # such as valid or train2017, but not test_project
+    return _split_in(path.stem) or (_split_in(folder) if folder.isalnum() else None)
+
+
+def _split_in(text: str) -> str | None:
+    """The split that a word of `text` names, if only one is named."""
+    words = set(re.split(r"[^a-z]+", text.lower()))
+    names = [name for name, spellings in SPLITS.items() if words & set(spellings)]
+    return names[0] if len(names) == 1 else None
 
 
 def _image_folder(file: Path, data: Path, split: str, names: list[str]) -> Path:
     """The folder the file names start from. FileNotFoundError if there is none or images are missing."""
-    bases = [file.parent] if data.is_file() else [file.parent, data]
-    folders = [one for one in bases if _holds_any(one, names)]
-    if not folders:
-        inner = list(dict.fromkeys(one for base in [*bases, file.parent.parent] for one in _folders(base)))
-        folders = [one for one in inner if _holds_any(one, names)]
-        if len(folders) > 1:  # the same file names in train2017 and val2017
-            folders = [one for one in folders if _split_of(one / "x") == split] or folders
-        if not folders:
-            raise FileNotFoundError(
-                f"{file}: none of its images, such as {names[0]}, were found in "
-                f"{', '.join(map(str, dict.fromkeys(bases)))} or a sub folder; put them there"
-            )
-        if len(folders) > 1:
-            raise ValueError(
-                f"{file}: its images, such as {names[0]}, are in {' and in '.join(map(str, folders))}; "
-                f"expected one folder: put them beside the file or name the folder {split}"
-            )
+    bases = list(dict.fromkeys([file.parent] if data.is_file() else [file.parent, data]))
+    inner = [one for base in bases for one in _folders(base)]
+    for places in (
+        *([base] for base in bases),
+        inner,
+        _folders(file.parent.parent),
+    ):  # the nearest that hold any
+        folders = [one for one in places if _holds_any(one, names)]
+        if folders:
+            break
+    else:
+        raise FileNotFoundError(
+            f"{file}: none of its images, such as {names[0]}, were found in "
+            f"{' and '.join(map(str, bases))} and folders near; put them there"
+        )
+    if len(folders) > 1:  # the same file names in train2017 and val2017
+        folders = [one for one in folders if _split_in(one.name) == split] or folders
+    if len(folders) > 1:
+        raise ValueError(
+            f"{file}: its images, such as {names[0]}, are in {' and in '.join(map(str, folders))}; "
+            f"expected one folder: put them beside the file or name the folder {split}"
+        )
     folder = folders[0]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
@@ -196,12 +204,10 @@ def _holds_any(folder: Path, names: list[str]) -> bool:
         return False
 
 
-def _folders(base: Path) -> Iterator[Path]:
-    for one in sorted(base.iterdir()):
-        if one.is_dir():
-            yield one
-            if one.name == "images":
-                yield from sorted(inner for inner in one.iterdir() if inner.is_dir())
+def _folders(base: Path) -> list[Path]:
+    """The sub folders of `base`, and those of its sub folder images."""
+    found = [one for pattern in ("*", "images/*") for one in base.glob(pattern)]
+    return sorted(one for one in found if one.is_dir())
 
 
 # ── classes ────────────────────────────────────────────────────────────────────────────────────────
@@ -254,21 +260,19 @@ class _Reader:
 
     def _parse(self) -> dict[str, list[dict[str, Any]]]:
         try:
-            content: dict[str, list[dict[str, Any]]] = json.loads(self.file.read_bytes())
+            content = json.loads(self.file.read_bytes())
         except ValueError as error:
             raise self._error(f"not JSON: {error}") from None
-        for key in ("images", "annotations", "categories"):
+        keys = ("images", "annotations", "categories")
+        for key in keys:
             if not isinstance(content, dict) or not isinstance(content.get(key), list):
-                raise self._error(
-                    f"no list {key!r}; expected a COCO file with images, annotations, categories"
-                )
+                raise self._error(f"no list {key!r}; expected a COCO file with {', '.join(keys)}")
             for index, one in enumerate(content[key]):
                 if not isinstance(one, dict):
                     raise self._error(f"{key}[{index}] is {one!r}; expected an object")
-        for key in ("images", "categories"):
-            if not content[key]:
+            if not content[key] and key != "annotations":
                 raise self._error(f"no {key}; expected at least one")
-        return content
+        return {key: content[key] for key in keys}
 
     def _integer(self, kind: str, index: int, one: dict[str, Any], key: str) -> int:
         value = one.get(key)
