@@ -1,0 +1,103 @@
+"""A run's numbers and pictures as one static HTML page that needs nothing but the folder it lies in."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+from PIL import Image
+
+Picture = tuple[str | Path, str]  # file, caption
+
+
+def write_report(
+    folder: str | Path, title: str, lead: str, summary: Mapping[str, str], pictures: Sequence[Picture]
+) -> Path:
+    """folder/report.html, written: the title, a paragraph, numbers by name, and pictures in their order.
+
+    Every text is shown as it is, markup included. Pictures are files somewhere in `folder`; the page links
+    them relatively, so that the folder can move, and gives a wide one the whole row. ValueError for a
+    picture outside of the folder.
+    """
+    folder = Path(folder)
+    page = _PAGE.format(
+        style=_STYLE,
+        title=escape(title),
+        lead=escape(lead),
+        summary="\n".join(_number(name, value) for name, value in summary.items()),
+        pictures="\n".join(_figure(folder, path, caption) for path, caption in pictures),
+    )
+    path = folder / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _number(name: str, value: str) -> str:
+    return f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+
+
+def _figure(folder: Path, path: str | Path, caption: str) -> str:
+    full, home = Path(path).resolve(), folder.resolve()
+    if not full.is_relative_to(home):
+        raise ValueError(f"{path}: a picture of the report is outside of its folder {folder}; save it there")
+    with Image.open(full) as image:
+        width, height = image.size
+    link, text = quote(full.relative_to(home).as_posix()), escape(caption)
+    return (
+        f'<figure{" class=wide" if width > 1.5 * height else ""}><a href="{link}"><img src="{link}" width="{width}" height="{height}" alt="{text}"></a>'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<header>
+<h1>{title}</h1>
+<p>{lead}</p>
+</header>
+<dl>
+{summary}
+</dl>
+<main>
+{pictures}
+</main>
+</body>
+</html>
+"""
+
+_STYLE = """
+:root {
+  color-scheme: light dark;
+  --ground: #f7f7f5; --card: #fff; --line: #e3e2de; --text: #1d1d1b; --faint: #6b6a66;
+}
+@media (prefers-color-scheme: dark) {
+  :root { --ground: #161618; --card: #202023; --line: #34343a; --text: #ececea; --faint: #a09fa6 }
+}
+* { box-sizing: border-box }
+body {
+  max-width: 76rem; margin: 0 auto; padding: 3rem 1.5rem 4rem;
+  background: var(--ground); color: var(--text); font: 1rem/1.55 system-ui, sans-serif;
+}
+h1 { margin: 0 0 .5rem; font-size: clamp(1.6rem, 4vw, 2.3rem); line-height: 1.15; letter-spacing: -.02em }
+header p { max-width: 42rem; margin: 0; color: var(--faint) }
+dl, figure { overflow: hidden; border: 1px solid var(--line); border-radius: .75rem }
+dl { display: flex; flex-wrap: wrap; gap: 1px; margin: 2rem 0; background: var(--line) }
+dl div { flex: 1 1 9rem; padding: .9rem 1.1rem; background: var(--card) }
+dt, figcaption { color: var(--faint); font-size: .875rem }
+dd { margin: 0; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums }
+main {
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 1.5rem;
+  align-items: start;
+}
+figure { margin: 0; background: var(--card); break-inside: avoid }
+figure.wide { grid-column: 1 / -1 }
+figcaption { padding: .8rem 1.1rem }
+img { display: block; width: 100%; height: auto }
+"""
