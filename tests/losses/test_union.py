@@ -32,6 +32,7 @@ def walk(outputs: list[list[tuple[int, int, int]]]) -> list[tuple[int, int, int]
 one_output = st.lists(
     st.sampled_from([(i, q, t) for i, count in enumerate(COUNTS) for q in range(4) for t in range(count)]),
     max_size=8,
+    unique=True,
 )
 
 

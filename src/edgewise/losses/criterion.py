@@ -57,7 +57,7 @@ def detection_losses(
     losses = _named(_terms(output, normal, targets, values, config), [*numbers, "initial", "encoder"])
     del losses[f"ddf/{numbers[-1]}"]  # the last layer is the teacher
 
-    positives = positives or _no_matches(targets.labels.device)
+    positives = _no_matches(targets.labels.device) if positives is None else positives
     num_noised = num_boxes * max(1, len(positives) // max(1, boxes))
     noised = _Supervision((positives,) * (len(numbers) + 1), positives, emphasis, num_noised, num_noised)
     denoising = output.denoising or _without_queries(output)
