@@ -84,11 +84,13 @@ def _terms(
     """The weighted losses of one kind of query, of each of its outputs [S] or each of its layers [L]."""
     logits, boxes = (torch.stack(part) for part in predictions(output))  # [S, B, Q, C], [S, B, Q, 4]
     edge_logits = torch.stack([at_least_float32(layer.edge_logits) for layer in output.layers])
-    depth, (image, query) = len(edge_logits), (given.shared.image, given.shared.query)
+    depth = len(edge_logits)  # layers come first, then the initial output
+    image, query = given.shared.image, given.shared.query
     found = boxes[:, image, query]  # [S, M, 4]
     goals = targets.boxes.to(boxes.dtype)[given.shared.row].expand_as(found)
     ious = _ious(found[:depth], goals[:depth])  # [L, M]
-    edges = edge_goals(boxes[depth, image, query], goals[0], values.to(boxes.dtype))
+    edges = edge_goals(found[depth], goals[depth], values.to(boxes.dtype))  # of all layers
+    fgl = fine_grained_localization(edge_logits[:, image, query], edges, ious)  # [L, M]
 
     quality = logits[depth - 1].detach().sigmoid().amax(-1).repeat(depth, 1, 1)  # [L, B, Q]
     quality[:, image, query] = ious
@@ -102,9 +104,7 @@ def _terms(
         "vfl": config.vfl * _classification(logits, boxes, given.own, targets, config) / given.num_own,
         "l1": config.l1 * l1(found, goals).sum(-1) / given.num_shared,
         "giou": config.giou * giou(found, goals).sum(-1) / given.num_shared,
-        "fgl": config.fgl
-        * fine_grained_localization(edge_logits[:, image, query], edges, ious).sum(-1)
-        / given.num_shared,
+        "fgl": config.fgl * fgl.sum(-1) / given.num_shared,
         "ddf": config.ddf * torch.cat([ddf, taught]),
     }
 
