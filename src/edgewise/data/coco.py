@@ -6,7 +6,7 @@ Category ids live here only: labels are their places in `CocoDataset.category_id
 import json
 import re
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -99,10 +99,10 @@ def open_dataset(data: str | Path, split: str) -> CocoDataset:
         found = ", ".join(f"{name} ({path})" for name, path in files.items())
         raise FileNotFoundError(f"{data}: no {split} split; found {found or 'no annotations'}. {_LAYOUTS}")
     file = files[split]
-    coco = _Reader(file).read()
-    notes = _drop_supercategories(coco, [path for path in files.values() if path != file])
+    coco, notes = _Reader(file).read()
+    notes += _drop_supercategories(coco, [path for path in files.values() if path != file])
     folder = _image_folder(file, data, split, [one["file_name"] for one in coco["images"]])
-    return CocoDataset(coco, folder, (*coco.pop("notes"), *notes))
+    return CocoDataset(coco, folder, tuple(notes))
 
 
 _LAYOUTS = (
@@ -166,12 +166,7 @@ def _split_in(text: str) -> str | None:
 def _image_folder(file: Path, data: Path, split: str, names: list[str]) -> Path:
     """The folder the file names start from. FileNotFoundError if there is none or images are missing."""
     bases = list(dict.fromkeys([file.parent] if data.is_file() else [file.parent, data]))
-    inner = [one for base in bases for one in _folders(base)]
-    for places in (
-        *([base] for base in bases),
-        inner,
-        _folders(file.parent.parent),
-    ):  # the nearest that hold any
+    for places in _places(bases, file):
         folders = [one for one in places if _holds_any(one, names)]
         if folders:
             break
@@ -195,6 +190,13 @@ def _image_folder(file: Path, data: Path, split: str, names: list[str]) -> Path:
             "add them, or take them out of the file"
         )
     return folder
+
+
+def _places(bases: list[Path], file: Path) -> Iterator[list[Path]]:
+    """Where images may be, nearest first; one kind of place at a time."""
+    yield from ([base] for base in bases)
+    yield [one for base in bases for one in _folders(base)]
+    yield _folders(file.parent.parent)
 
 
 def _holds_any(folder: Path, names: list[str]) -> bool:
@@ -223,7 +225,7 @@ def _drop_supercategories(coco: dict[str, Any], other_files: list[Path]) -> list
     candidates = names & groups
     for file in (None, *other_files):
         if candidates:
-            one = coco if file is None else _Reader(file).read()
+            one = coco if file is None else _Reader(file).read()[0]
             name = {category["id"]: category["name"] for category in one["categories"]}
             candidates -= {name[annotation["category_id"]] for annotation in one["annotations"]}
     coco["categories"] = [one for one in coco["categories"] if one["name"] not in candidates]
@@ -242,8 +244,8 @@ class _Reader:
 
     file: Path
 
-    def read(self) -> dict[str, Any]:
-        """The cleaned COCO dictionary, categories by id, with `notes` beside it."""
+    def read(self) -> tuple[dict[str, Any], list[str]]:
+        """The cleaned COCO dictionary, categories by id, and what there is to note about it."""
         content = self._parse()
         categories = sorted(self._categories(content["categories"]), key=lambda one: one["id"])
         images = self._images(content["images"])
@@ -253,7 +255,7 @@ class _Reader:
         used = {one["image_id"] for one in annotations if not one["iscrowd"]}
         if len(used) < len(images):
             notes.append(f"{len(images) - len(used)} of {len(images)} images have no boxes: negatives")
-        return {"images": images, "annotations": annotations, "categories": categories, "notes": notes}
+        return {"images": images, "annotations": annotations, "categories": categories}, notes
 
     def _error(self, message: str) -> ValueError:
         return ValueError(f"{self.file}: {message}")
