@@ -58,10 +58,12 @@ class Settings(BaseModel):
         for key, value in changes.items():
             *path, last = key.split(".")
             section: Any = values
-            for part in path:
-                section = section.get(part) if isinstance(section, dict) else None
-            if not isinstance(section, dict):
-                raise ValueError(f"unknown setting {key}; {path[0]} has no such section")
+            for depth, part in enumerate(path):
+                within = ".".join([*path[:depth], ""])
+                sections = [f"{within}{name}" for name, one in section.items() if isinstance(one, dict)]
+                if f"{within}{part}" not in sections:
+                    raise ValueError(f"setting {key}: {unknown(within + part, sections, 'section')}")
+                section = section[part]
             section[last] = value
         return parse_settings(type(self), values, "settings")
 
@@ -95,9 +97,8 @@ def _line(where: str, location: tuple[int | str, ...], message: str, given: obje
         key, hint = message.removeprefix("Value error, unknown key ").split("; ", 1)
         dot = f"{prefix}." if prefix else ""
         return f"{where}: unknown key {dot}{key}; " + hint.replace("did you mean ", f"did you mean {dot}")
-    return f"{where}: {prefix}: {message.removeprefix('Value error, ')}" + (
-        f" (given {given!r})" if not isinstance(given, dict) else ""
-    )
+    text = ": ".join(part for part in (where, prefix, message.removeprefix("Value error, ")) if part)
+    return text if isinstance(given, dict) else f"{text} (given {given!r})"
 
 
 def write_settings(settings: Settings, path: str | Path) -> None:
@@ -300,7 +301,9 @@ class ScheduleConfig(Settings):
     @model_validator(mode="after")
     def _ends_plainly(self) -> "ScheduleConfig":
         if self.plain_epochs > self.epochs:
-            raise ValueError(f"plain_epochs={self.plain_epochs} is more than epochs={self.epochs}")
+            raise ValueError(
+                f"plain_epochs={self.plain_epochs} is more than epochs={self.epochs}; set fewer of them"
+            )
         return self
 
 

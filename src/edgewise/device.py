@@ -16,4 +16,6 @@ def resolve_device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError):
         known = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
-        raise ValueError(f"device {name!r} is not at hand; expected auto or one of {', '.join(known)}") from None
+        raise ValueError(
+            f"device {name!r} is not at hand; expected auto or one of {', '.join(known)}"
+        ) from None

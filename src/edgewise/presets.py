@@ -8,8 +8,6 @@ from edgewise.config import (
     DecoderConfig,
     EncoderConfig,
     ModelConfig,
-    OptimizerConfig,
-    ScheduleConfig,
     StageConfig,
     TrainConfig,
     unknown,
@@ -131,20 +129,20 @@ def recipe(
 
     The published rates go with the square root of the batch; a backbone without pre-trained weights takes
     the full rate. Warm-up is at most a tenth of the run; its last tenth is without strong augmentation.
+    Raises ValueError naming what is out of range.
     """
+    config = TrainConfig().updated(
+        {"schedule.epochs": epochs, "schedule.plain_epochs": 0, "size": size, "batch": batch}
+    )
+    epochs, batch = config.schedule.epochs, config.batch  # checked
     lr, backbone_lr, weight_decay, published = _RATES.get(name, _RATES["n"])
     scale = (batch / published) ** 0.5
-    return TrainConfig(
-        schedule=ScheduleConfig(
-            epochs=epochs,
-            warmup_steps=min(500, epochs * max(1, images // batch) // 10),
-            plain_epochs=epochs // 10,
-        ),
-        optimizer=OptimizerConfig(
-            lr=lr * scale,
-            backbone_lr=(backbone_lr if pretrained else lr) * scale,
-            weight_decay=weight_decay,
-        ),
-        size=size,
-        batch=batch,
+    return config.updated(
+        {
+            "schedule.warmup_steps": min(500, epochs * max(1, images // batch) // 10),
+            "schedule.plain_epochs": epochs // 10,
+            "optimizer.lr": lr * scale,
+            "optimizer.backbone_lr": (backbone_lr if pretrained else lr) * scale,
+            "optimizer.weight_decay": weight_decay,
+        }
     )

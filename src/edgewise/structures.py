@@ -16,7 +16,7 @@ from torch import Tensor
 class Sample:
     """One annotated image, in its own pixels: RGB uint8 [H, W, 3], boxes_xyxy [n, 4], labels [n].
 
-    Raises ValueError, naming `path` and the box, unless 0 <= x1 <= x2 and 0 <= y1 <= y2 and all finite.
+    Raises ValueError, naming `path` and the box, unless all are finite, x1 <= x2 and y1 <= y2.
     """
 
     image: UInt8[np.ndarray, "H W 3"]

@@ -21,7 +21,7 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
         losses.plot(epochs, [line["loss"][name] for line in history], label=name)
     losses.set(title="training loss by term, all layers", yscale="log")
     losses.legend(frameon=False, ncols=2)
-    scored = [line for line in history if "val" in line]
+    scored = [line for line in history if line.get("val", {}).get("ap") is not None]  # null without boxes
     for name, label in (("ap", "AP"), ("ap50", "AP50"), ("ap75", "AP75")):
         ap.plot([line["epoch"] for line in scored], [line["val"][name] for line in scored], label=label)
     ap.set(title="validation, averaged weights", ylim=(0, 1))

@@ -107,6 +107,8 @@ def epoch_line(line: dict[str, Any], epochs: int) -> str:
         + f"  lr {line['lr']:.1e}  {line['images_per_s']:.1f} img/s"
     )
     if "val" in line:
-        text += f"  AP {line['val']['ap']:.3f}  AP50 {line['val']['ap50']:.3f}"
+        for name, key in (("AP", "ap"), ("AP50", "ap50")):
+            value = line["val"][key]
+            text += f"  {name} " + ("–" if value is None else f"{value:.3f}")
         text += "  [green]best[/green]" if line["best"] else ""
     return text

@@ -72,7 +72,7 @@ class StepReport:
 
 def _uses_bfloat16(config: TrainConfig, device: torch.device) -> bool:
     if config.precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return config.precision == "bfloat16"
 
 
@@ -244,6 +244,7 @@ class Trainer:
             "history": self.history,
             "config": self.config.model_dump(mode="json"),
             "class_names": list(self.data.class_names),
+            "images": len(self.data),
             "model_config": self.model.config.model_dump(mode="json"),
             "model": self.model.state_dict(),
             "average": self.average.model.state_dict(),
@@ -259,6 +260,11 @@ class Trainer:
             raise ValueError(
                 f"{path} was trained on classes {state['class_names']}; the data now has "
                 f"{list(self.data.class_names)}; resume with the data it began with"
+            )
+        if state["images"] != len(self.data):
+            raise ValueError(
+                f"{path} was trained on {state['images']} images; the data now has {len(self.data)}; "
+                "resume with the data it began with"
             )
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
@@ -287,11 +293,19 @@ def _same_settings(old: TrainConfig, new: TrainConfig, path: Path) -> None:
     """Refuses to resume with settings that would make it another run."""
     free = {"device", "workers"}
     before, after = old.model_dump(exclude=free), new.model_dump(exclude=free)
-    changed = [
-        f"{key}: {before[key]} before, {after[key]} now" for key in before if before[key] != after[key]
-    ]
+    changed = "; ".join(_changes(before, after))
     if changed:
-        raise ValueError(f"{path} was made with other settings; resume with the same: " + "; ".join(changed))
+        raise ValueError(f"{path} was made with other settings; resume with the same: {changed}")
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any], section: str = "") -> Iterator[str]:
+    """«schedule.epochs: 50 before, 60 now» for every setting that differs."""
+    for key, old in before.items():
+        new = after[key]
+        if isinstance(old, dict):
+            yield from _changes(old, new, f"{section}{key}.")
+        elif old != new:
+            yield f"{section}{key}: {old} before, {new} now"
 
 
 @dataclass
