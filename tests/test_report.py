@@ -68,7 +68,7 @@ def test_only_a_wide_picture_takes_a_whole_row(tmp_path: Path) -> None:
         (_picture(tmp_path / "one.png", (4, 3)), "c"),
     ]
     page = Page(write_report(tmp_path, "t", "l", {}, pictures).read_text(encoding="utf-8"))
-    assert page.of("figure") == [{"class": "wide"}, {}]
+    assert page.of("figure") == [{"class": "wide"}, {"class": "narrow"}]
 
 
 def test_a_report_asks_for_nothing_from_elsewhere(tmp_path: Path) -> None:

@@ -43,8 +43,10 @@ def _figure(folder: Path, path: str | Path, caption: str) -> str:
     with Image.open(full) as image:
         width, height = image.size
     link, text = quote(full.relative_to(home).as_posix()), escape(caption)
+    kind = "wide" if width > 1.5 * height else "narrow"
     return (
-        f'<figure{" class=wide" if width > 1.5 * height else ""}><a href="{link}"><img src="{link}" width="{width}" height="{height}" alt="{text}"></a>'
+        f'<figure class="{kind}">'
+        f'<a href="{link}"><img src="{link}" width="{width}" height="{height}" alt="{text}"></a>'
         f"<figcaption>{text}</figcaption></figure>"
     )
 
