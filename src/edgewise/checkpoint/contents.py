@@ -18,10 +18,10 @@ COUNTER = "num_batches_tracked"  # never read, since every batch norm has a fixe
 class Checkpoint:
     """A whole detector at rest: settings, weights and what its rows mean.
 
-    `weights` are tensors by published name; a model's `state_dict()` will do, what follows from the
-    settings is left out. `category_ids[i]` is the annotation file's own number for label i. `recipe`
-    and `metrics` are plain values of the training that made it. Raises ValueError unless there is one
-    name and one category id for each class, without repeats.
+    `weights` are tensors by published name, floats in float32; a model's `state_dict()` will do, since
+    what follows from the settings is left out. `category_ids[i]` is the annotation file's own number
+    for label i. `recipe` and `metrics` are plain values of the training that made it. Raises ValueError
+    unless there is one name and one category id for each class, without repeats.
     """
 
     config: ModelConfig
@@ -33,7 +33,8 @@ class Checkpoint:
     metrics: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", essential(self.weights))
+        weights = {k: t.float() if t.is_floating_point() else t for k, t in essential(self.weights).items()}
+        object.__setattr__(self, "weights", weights)
         classes = self.config.num_classes
         check_classes(self.class_names)
         if len(self.class_names) != classes:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -46,10 +46,10 @@ def fetch(repository: str) -> Path:
             f"{repository}: no such repository on the hub, or a private one; check the name, "
             "or run hf auth login"
         ) from None
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
         raise ConnectionError(
-            f"{repository}: not in the cache, and the hub cannot be reached ({_reason(error)}); connect, "
-            f"or elsewhere run hf download {repository} --local-dir FOLDER, and give FOLDER for the name"
+            f"{repository}: not in the cache {constants.HF_HUB_CACHE}, and {_reason(error)}; connect, or run "
+            f"hf download {repository} --local-dir FOLDER elsewhere and give FOLDER instead of the name"
         ) from None
     if not (folder / WEIGHTS).is_file():
         raise FileNotFoundError(
@@ -60,4 +60,6 @@ def fetch(repository: str) -> Path:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE forbids to download it"
+    return f"the hub cannot be reached ({str(error).strip().partition(chr(10))[0]})"

@@ -18,7 +18,7 @@ KEY = "edgewise"  # of the file's metadata; its value is the header
 VERSION = 1
 
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""Version → a function that turns a header of that version into one of the next."""
+"""Version → the function that turns a header of that version into one of the next."""
 
 
 class Preprocessing(Settings):
@@ -32,7 +32,7 @@ class Preprocessing(Settings):
 class Header(Settings):
     """What our file says about its tensors."""
 
-    version: Literal[1] = 1
+    version: int = VERSION
     model: ModelConfig
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...] | None = None
@@ -72,12 +72,12 @@ def _stored(key: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 
 def read(text: str, weights: dict[str, Tensor]) -> Checkpoint:
-    """The checkpoint of a header and its tensors, floats as float32. ValueError lists the header's faults."""
+    """The checkpoint of a header and its tensors. ValueError lists the header's faults."""
     header = _header(text)
     try:
         return Checkpoint(
             config=header.model,
-            weights={key: t.float() if t.is_floating_point() else t for key, t in weights.items()},
+            weights=weights,
             class_names=header.class_names,
             category_ids=header.category_ids,
             step=header.step,
@@ -96,11 +96,11 @@ def _header(text: str) -> Header:
         raise ValueError(
             f"header: not JSON with a version: {text[:60]!r}; the file was altered, save it anew"
         ) from None
-    if not isinstance(version, int) or version > VERSION:
+    if version not in range(1, VERSION + 1):
         raise ValueError(
-            f"header: version {version}, but this edgewise reads up to {VERSION}; "
-            "update with pip install -U edgewise"
+            f"header: version {version!r}, but this edgewise reads 1 to {VERSION}; "
+            "update it with pip install -U edgewise"
         )
     for old in range(version, VERSION):
-        values = UPGRADES[old](values)
+        values = UPGRADES[old](values) | {"version": old + 1}
     return parse_settings(Header, values, "header")

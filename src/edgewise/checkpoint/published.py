@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from edgewise.checkpoint.contents import fill
@@ -96,7 +97,7 @@ def config_of(weights: Mapping[str, Tensor]) -> ModelConfig:
     return config.updated(changes)
 
 
-def points_of(scale: Tensor) -> tuple[int, ...]:
+def points_of(scale: Float[Tensor, " P"]) -> tuple[int, ...]:
     """Points per level from `num_points_scale`, which holds 1/n once for each of a level's n points."""
     counts = []
     while len(scale):

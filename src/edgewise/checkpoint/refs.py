@@ -46,7 +46,8 @@ def load(ref: str | Path, classes: Sequence[str] | None = None) -> Checkpoint:
         return _of_folder(hub.fetch(ref), classes)
     if ref not in hub.REPOSITORIES:
         raise ValueError(
-            unknown(ref, list(hub.REPOSITORIES), "checkpoint") + "; nor is it a file or folder here"
+            f"{ref}: neither a file, a folder nor a hub repository owner/name; "
+            + unknown(ref, list(hub.REPOSITORIES), "checkpoint")
         )
     released = known.OBJECTS365 if ref.endswith("-obj365") else known.COCO
     return _of_folder(hub.fetch(hub.REPOSITORIES[ref]), released if classes is None else classes)
@@ -55,9 +56,10 @@ def load(ref: str | Path, classes: Sequence[str] | None = None) -> Checkpoint:
 def _of_folder(folder: Path, classes: Sequence[str] | None) -> Checkpoint:
     weights = folder / transformers.WEIGHTS
     if not weights.is_file():
+        found = sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES)
         raise FileNotFoundError(
-            f"{folder}: no {transformers.WEIGHTS} in this folder; expected what save_pretrained wrote, "
-            "or the path of one checkpoint file"
+            f"{folder}: no {transformers.WEIGHTS} in this folder; give the path of one checkpoint file"
+            + (f", such as {folder / found[0]}" if found else "")
         )
     return _of_file(weights, classes)
 

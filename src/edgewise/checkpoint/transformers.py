@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, PositiveInt
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -19,6 +20,7 @@ CONFIG, WEIGHTS, PROCESSOR = "config.json", "model.safetensors", "preprocessor_c
 
 # Settings of theirs that change the numbers and that our model has in one form only.
 FIXED: dict[str, Any] = {
+    "model_type": "d_fine",
     "encoder_layers": 1,
     "encoder_activation_function": "gelu",
     "activation_function": "silu",
@@ -34,6 +36,8 @@ FIXED: dict[str, Any] = {
     "layer_norm_eps": 1e-5,
     "batch_norm_eps": 1e-5,
 }
+
+PREPROCESSING = {"do_resize": True, "resample": 2, "do_rescale": True, "do_normalize": False}  # 2: bilinear
 
 # Beginnings of published names and of theirs; the first that fits counts.
 PREFIXES = (
@@ -75,6 +79,22 @@ ALIASES = (
     (r"\.mlp\.layers\.1\.", ".fc2."),
     (r"^(class|bbox)_embed\.", r"model.decoder.\1_embed."),
 )
+
+
+class Theirs(BaseModel):
+    """What is read of their config.json: all that neither the tensors tell nor FIXED holds."""
+
+    id2label: dict[int, str] = {}
+    num_queries: PositiveInt = 300
+    encoder_attention_heads: PositiveInt = 8
+    decoder_attention_heads: PositiveInt = 8
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Class names by row; None where they are placeholders."""
+        if all(name == f"LABEL_{row}" for row, name in self.id2label.items()):
+            return None
+        return tuple(self.id2label[row] for row in sorted(self.id2label))
 
 
 def their_names(key: str) -> tuple[str, ...]:
@@ -122,43 +142,40 @@ def read(
     Shapes and stored constants tell the size; `config.json` tells the rest, and the class names unless
     they are placeholders; `preprocessor_config.json`, if there, the size of the images.
     """
-    values = _json(folder / CONFIG)
-    for key, ours in FIXED.items():
-        if values.get(key, ours) != ours:
-            raise ValueError(f"{CONFIG}: {key} is {values[key]!r}; this model exists with {ours!r} only")
+    values = _json(folder / CONFIG, FIXED)
+    theirs = Theirs.model_validate(values)
     config = config_of(published_names(weights, MARKS)).updated(
         {
             "size": _image_size(folder),
-            "encoder.num_heads": values.get("encoder_attention_heads", 8),
-            "decoder.num_heads": values.get("decoder_attention_heads", 8),
-            "decoder.num_queries": values.get("num_queries", 300),
+            "encoder.num_heads": theirs.encoder_attention_heads,
+            "decoder.num_heads": theirs.decoder_attention_heads,
+            "decoder.num_queries": theirs.num_queries,
         }
     )
-    return config, published_names(weights, skeleton(config)), _labels(values)
+    return config, published_names(weights, skeleton(config)), theirs.names
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path, fixed: dict[str, Any]) -> dict[str, Any]:
+    """The file's values. Raises ValueError where one differs from its only form here, `fixed`."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not there; weights in the transformers layout need it beside them")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}; download the folder again") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected a JSON object, found {type(values).__name__}")
+        values = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path.name}: not a JSON object ({error}); download the folder again") from None
+    for key, ours in fixed.items():
+        if values.get(key, ours) != ours:
+            raise ValueError(
+                f"{path.name}: {key} is {values[key]!r}; this package computes with {ours!r} only"
+            )
     return values
 
 
 def _image_size(folder: Path) -> tuple[int, int]:
-    size = _json(folder / PROCESSOR).get("size", {}) if (folder / PROCESSOR).is_file() else {}
+    if not (folder / PROCESSOR).is_file():
+        return 640, 640
+    size = _json(folder / PROCESSOR, PREPROCESSING).get("size", {})
     return check_size((size.get("height", 640), size.get("width", 640)))
-
-
-def _labels(values: dict[str, Any]) -> tuple[str, ...] | None:
-    labels = {int(row): str(name) for row, name in values.get("id2label", {}).items()}
-    if not labels or all(name == f"LABEL_{row}" for row, name in labels.items()):
-        return None
-    return tuple(labels[row] for row in sorted(labels))
 
 
 def save_transformers(checkpoint: Checkpoint, folder: str | Path) -> None:
@@ -187,7 +204,6 @@ def _config(checkpoint: Checkpoint) -> dict[str, Any]:
     config, names = checkpoint.config, checkpoint.class_names
     encoder, decoder, levels = config.encoder, config.decoder, len(config.backbone.returned)
     return FIXED | {
-        "model_type": "d_fine",
         "architectures": ["DFineForObjectDetection"],
         "dtype": "float32",
         "id2label": dict(enumerate(names)),
@@ -240,13 +256,9 @@ def _backbone(config: ModelConfig) -> dict[str, Any]:
 
 
 def _processor(config: ModelConfig) -> dict[str, Any]:
-    return {
+    return PREPROCESSING | {
         "image_processor_type": "RTDetrImageProcessor",
-        "do_resize": True,
         "size": {"height": config.size[0], "width": config.size[1]},
-        "resample": 2,  # bilinear
-        "do_rescale": True,
         "rescale_factor": 1 / 255,
-        "do_normalize": False,
         "do_pad": False,
     }
