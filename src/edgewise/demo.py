@@ -80,10 +80,10 @@ def run(out: str | Path, seed: int = 0, console: Console | None = None) -> Path:
             "minutes in all": f"{minutes:.1f}",
         },
         [
-            ("detections.png", f"Detections with a score of at least {threshold:.2f} in unseen scenes"),
-            ("curves.png", "Losses and validation AP during the run"),
-            ("test/precision_recall.png", "Precision and recall on unseen scenes"),
-            ("test/worst_images.png", "The scenes with the most errors"),
+            (out / "detections.png", f"Detections with a score of at least {threshold:.2f} in unseen scenes"),
+            (out / "curves.png", "Losses and validation AP during the run"),
+            (out / "test/precision_recall.png", "Precision and recall on unseen scenes"),
+            (out / "test/worst_images.png", "The scenes with the most errors"),
         ],
     )
     console.print(found.metrics.table())
