@@ -58,20 +58,24 @@ def recorded_model(recipe: ModuleType) -> Callable[[str], DFine]:
 @pytest.fixture(scope="session")
 def tiny_config() -> ModelConfig:
     """Three levels, two layers, seven classes, 64 x 64; every part of a real model in small."""
-    config = preset("s", 7).updated(
-        name="tiny",
-        size=(64, 64),
-        encoder__dim=32,
-        encoder__ffn_dim=48,
-        decoder__dim=16,
-        decoder__ffn_dim=24,
-        decoder__num_heads=2,
-        decoder__num_layers=3,
-        decoder__num_queries=20,
-        decoder__num_points=(2, 3, 1),
+    config = preset("s", 7)
+    stages = [stage.updated({"channels": 8, "out_channels": 16}) for stage in config.backbone.stages]
+    return config.updated(
+        {
+            "name": "tiny",
+            "size": (64, 64),
+            "backbone.stem": (8, 8),
+            "backbone.stages": [stage.model_dump() for stage in stages],
+            "encoder.dim": 32,
+            "encoder.ffn_dim": 48,
+            "decoder.dim": 16,
+            "decoder.ffn_dim": 24,
+            "decoder.num_heads": 2,
+            "decoder.num_layers": 3,
+            "decoder.num_queries": 20,
+            "decoder.num_points": (2, 3, 1),
+        }
     )
-    stages = [stage.updated(channels=8, out_channels=16) for stage in config.backbone.stages]
-    return config.updated(backbone__stages=[stage.model_dump() for stage in stages], backbone__stem=(8, 8))
 
 
 def scatter(model: DFine, generator: torch.Generator) -> DFine:

@@ -43,7 +43,7 @@ def test_the_original_stays(tiny: DFine) -> None:
 
 
 def test_frozen_norms_fold_too(tiny_config: ModelConfig, generator: torch.Generator) -> None:
-    config = tiny_config.updated(backbone__freeze_norms=True, backbone__affine=False)
+    config = tiny_config.updated({"backbone.freeze_norms": True, "backbone.affine": False})
     model = scatter(DFine(config), generator).eval()
     images = torch.rand(1, 3, 64, 64, generator=generator)
     assert not [part for part in model.fused().modules() if isinstance(part, FrozenBatchNorm)]
