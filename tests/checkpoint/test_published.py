@@ -91,11 +91,8 @@ def test_80_and_366_rows_have_their_names(tmp_path: Path, rows: int, names: tupl
 
 def test_other_rows_are_numbered_with_a_warning(state: State, tmp_path: Path):
     torch.save(state, tmp_path / "a.pth")
-    with pytest.warns(
-        UserWarning, match=r"a.pth: the file does not name its 3 classes; .* give classes="
-    ) as caught:
+    with pytest.warns(UserWarning, match=r"a.pth: the file does not name its 3 classes; .* give classes="):
         assert load(tmp_path / "a.pth").class_names == ("class_0", "class_1", "class_2")
-    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors.torch import save_file
 
 from edgewise import classes
@@ -61,9 +62,37 @@ def test_without_network_the_message_has_the_ways_out(cache: Path):
     with pytest.raises(ConnectionError) as caught:
         load("dfine-s-coco")
     text = str(caught.value)
-    assert text.startswith(f"ustc-community/dfine-small-coco: not in the cache {cache}")
+    assert text.startswith(f"ustc-community/dfine-small-coco: no folder here, not in the cache {cache}, and")
     assert "HF_HUB_OFFLINE forbids to download it" in text
     assert "hf download ustc-community/dfine-small-coco --local-dir FOLDER" in text
+
+
+@pytest.mark.parametrize(
+    ("answer", "raised", "text"),
+    [
+        (
+            RepositoryNotFoundError,
+            FileNotFoundError,
+            "no such repository on the hub or a private one; check the",
+        ),
+        (GatedRepoError, PermissionError, "agree there, then run hf auth login"),
+        (
+            LocalEntryNotFoundError,
+            ConnectionError,
+            r"the hub cannot be reached \(.*\); connect, or run hf down",
+        ),
+    ],
+)
+def test_what_the_hub_answers_is_said_plainly(
+    answer: type[Exception], raised: type[Exception], text: str, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise answer.__new__(answer)  # they are made from responses
+
+    monkeypatch.setattr(hub, "snapshot_download", refuse)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(raised, match=f"me/pets: .*{text}"):
+        load("me/pets")
 
 
 def test_a_repository_without_weights_says_so(cache: Path, tmp_path: Path):

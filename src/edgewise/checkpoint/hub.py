@@ -43,13 +43,13 @@ def fetch(repository: str) -> Path:
         ) from None
     except RepositoryNotFoundError:
         raise FileNotFoundError(
-            f"{repository}: no such repository on the hub, or a private one; check the name, "
-            "or run hf auth login"
+            f"{repository}: no folder here, and no such repository on the hub or a private one; "
+            "check the name, or run hf auth login"
         ) from None
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
         raise ConnectionError(
-            f"{repository}: not in the cache {constants.HF_HUB_CACHE}, and {_reason(error)}; connect, or run "
-            f"hf download {repository} --local-dir FOLDER elsewhere and give FOLDER instead of the name"
+            f"{repository}: no folder here, not in the cache {constants.HF_HUB_CACHE}, and {_reason(error)}; "
+            f"connect, or run hf download {repository} --local-dir FOLDER elsewhere and give FOLDER instead"
         ) from None
     if not (folder / WEIGHTS).is_file():
         raise FileNotFoundError(
