@@ -10,7 +10,7 @@ import torch
 
 from edgewise import checkpoint, presets
 from edgewise.bins import bin_values
-from edgewise.config import ModelConfig, TrainConfig, read_settings
+from edgewise.config import ModelConfig, TrainConfig, read_settings, unknown
 from edgewise.device import resolve_device
 from edgewise.model import DFine
 from edgewise.predict.predictor import Predictor
@@ -59,16 +59,27 @@ class Detector:
     ) -> None:
         """Fresh weights drawn from `seed`; `backbone` names a published PPHGNetV2 file to start from.
 
-        Raises ValueError for an unknown size (with the nearest), no classes, or two of one name.
+        Raises ValueError for an unknown size, no classes, two of one name, or more or fewer of them than
+        a ModelConfig says.
         """
+        if isinstance(model, str) and model not in presets.SIZES:
+            raise ValueError(
+                f"{unknown(model, list(presets.SIZES), 'size')}; trained weights are loaded by "
+                f"Detector.from_pretrained({model!r})"
+            )
+        if isinstance(classes, str):
+            raise ValueError(f"classes is the text {classes!r}; expected a list: classes=[{classes!r}]")
         names = checkpoint.check_classes(classes)
         if isinstance(model, str):
             model = presets.preset(model, len(names))
             if backbone is None:
                 model = presets.trainable(model)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = DFine(model)
+        elif model.num_classes != len(names):
+            raise ValueError(
+                f"classes has {len(names)} names, but the settings have num_classes={model.num_classes}; "
+                "expected as many"
+            )
+        network = _fresh(model, seed)
         if backbone is not None:
             checkpoint.load_backbone(backbone, network)
         self._adopt(network, names, None, device)
@@ -186,27 +197,35 @@ class Detector:
         others start fresh. `settings` (a TrainConfig or its YAML file; default: `presets.recipe`) may be
         changed by the named arguments and by `changes`, {"augment.flip": 0.3}. `size` is one side or
         (height, width). What lands in `out` says `train.trainer.Trainer`. A stopped run goes on with
-        `resume=True`, with the settings it began with.
+        `resume=True`, with the settings it began with. It runs on this detector's device, unless that is
+        the best there is and settings say otherwise.
         """
         from edgewise.data.coco import available_splits, open_dataset
         from edgewise.train.trainer import read_state
 
         train_set = open_dataset(data, "train")
         val_set = open_dataset(data, "val") if "val" in available_splits(data) else None
-        named = {"schedule.epochs": epochs, "size": _pair(size), "batch": batch, "seed": seed}
+        device = None if self.device == resolve_device("auto") else str(self.device)
+        named: dict[str, Any] = {
+            "schedule.epochs": epochs,
+            "size": _pair(size),
+            "batch": batch,
+            "seed": seed,
+            "device": device,
+        }
         given = {key: value for key, value in named.items() if value is not None} | dict(changes or {})
-        if resume:
-            config = TrainConfig.model_validate(read_state(Path(out))["config"])
-        elif isinstance(settings, TrainConfig):
+        if isinstance(settings, TrainConfig):
             config = settings
         elif settings is not None:
             config = read_settings(TrainConfig, settings)
+        elif resume:
+            config = TrainConfig.model_validate(read_state(Path(out))["config"])
         else:
             config = presets.recipe(
                 self.config.name,
-                epochs=epochs or 72,
-                batch=batch or 16,
-                size=_pair(size) or self.config.size,
+                epochs=given.get("schedule.epochs", 72),
+                batch=given.get("batch", 16),
+                size=given.get("size", self.config.size),
                 images=len(train_set),
                 pretrained=self.pretrained,
             )
@@ -225,23 +244,24 @@ class Detector:
         """`train` on data sets that are open already, with settings that are complete."""
         from rich.console import Console
 
+        from edgewise.evaluation.run import categories_of
         from edgewise.train.progress import run
         from edgewise.train.trainer import Trainer, read_state
 
-        console, folder = console or Console(stderr=True), Path(out)
+        console, folder, names = console or Console(stderr=True), Path(out), train_set.class_names
+        if val_set is not None:
+            categories_of(names, val_set)  # other classes fail now, not after an epoch
         if resume:
-            state = read_state(folder)
-            self._adopt(
-                DFine(ModelConfig.model_validate(state["model_config"])),
-                tuple(state["class_names"]),
-                train_set.category_ids,
-                config.device,
-            )
+            model = _fresh(ModelConfig.model_validate(read_state(folder)["model_config"]), config.seed)
         else:
-            self._take_classes(train_set, config.seed, console)
+            model = self._with_classes(names, config.seed, console)
         validate = None if val_set is None else partial(self._validate, val_set, config)
-        trainer = Trainer(self.model, train_set, config, folder, validate, resume=resume)
-        run(trainer, console)
+        trainer = Trainer(model, train_set, config, folder, validate, resume=resume)
+        self._adopt(model, names, train_set.category_ids, str(trainer.device))
+        try:
+            run(trainer, console)
+        finally:
+            model.eval()
         best = checkpoint.load(folder / "best.safetensors")
         self._adopt(checkpoint.build(best), best.class_names, best.category_ids, str(trainer.device))
         self.pretrained, self._origin = True, best
@@ -254,23 +274,18 @@ class Detector:
         predictor = self.predictor(config.size, model)
         return evaluate(dataset, predictor.predict_arrays, batch=config.batch).metrics
 
-    def _take_classes(self, dataset: "TrainSet", seed: int, console: "Console") -> None:
-        """Makes the classes of this detector those of the data; says which ones it knew already."""
+    def _with_classes(self, names: tuple[str, ...], seed: int, console: "Console") -> DFine:
+        """The model for these classes: this very one, or another with the weights of those it knows."""
         from edgewise.train.transfer import transfer
 
-        names, known = dataset.class_names, self.class_names
-        self.category_ids = dataset.category_ids
-        if names == known:
-            return
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = DFine(self.config.updated({"num_classes": len(names)}))
-        kept = transfer(self.model, model, known, names)
+        if names == self.class_names:
+            return self.model
+        model = _fresh(self.config.updated({"num_classes": len(names)}), seed)
+        kept = transfer(self.model, model, self.class_names, names)
         if self.pretrained:
-            console.print(
-                f"classes from the data: {len(kept)} of {len(names)} known already: {', '.join(kept)}"
-            )
-        self._adopt(model, names, dataset.category_ids, str(self.device))
+            text = f"classes from the data: {len(kept)} of {len(names)} known already: {', '.join(kept)}"
+            console.print(text, markup=False, highlight=False)
+        return model
 
     # ── save ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -297,6 +312,13 @@ class Detector:
     def __repr__(self) -> str:
         height, width = self.config.size
         return f"Detector({self.config.name!r}, {len(self.class_names)} classes, {height}x{width})"
+
+
+def _fresh(config: ModelConfig, seed: int) -> DFine:
+    """A model with weights drawn from `seed`; torch's own generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return DFine(config)
 
 
 def _pair(size: Size | None) -> tuple[int, int] | None:

@@ -3,11 +3,12 @@
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from importlib import metadata
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ app = App(
     name="edgewise",
     help="Real-time object detection with honest error bars (D-FINE).",
     help_format="markdown",
+    suppress_keyboard_interrupt=False,  # `main` has something to say about it
 )
 console = Console(stderr=True)
 
@@ -83,6 +85,7 @@ def train(
     from edgewise.data.coco import available_splits, open_dataset
     from edgewise.presets import SIZES
 
+    pair = parse_size(size)
     changes = parse_changes(set_ or []) | ({"device": device} if device else {})
     if model in SIZES:
         names = open_dataset(data, "train").class_names
@@ -95,7 +98,7 @@ def train(
         data,
         out=out,
         epochs=epochs,
-        size=parse_size(size),
+        size=pair,
         batch=batch,
         seed=seed,
         settings=settings,
@@ -105,21 +108,23 @@ def train(
     )
     split = next(name for name in ("test", "val", "train") if name in available_splits(data))
     metrics = detector.evaluate(data, split, out=run.folder / split, progress=True)
+    numbers = metrics.to_dict()
     result = {
-        "ap": metrics.ap,
-        "ap50": metrics.ap50,
+        "ap": numbers["ap"],
+        "ap50": numbers["ap50"],
         "split": split,
         "minutes": round(run.minutes, 1),
         "epochs": run.config.schedule.epochs,
         "size": list(run.config.size),
-        "command": " ".join(["edgewise", *sys.argv[1:]]),
+        "command": shlex.join(["edgewise", *sys.argv[1:]]),
         **provenance(),
     }
     (run.folder / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     console.print(metrics.table())
     console.print(
-        f"{run.folder / 'best.safetensors'}: AP {metrics.ap:.3f}, AP50 {metrics.ap50:.3f} on the {split} "
-        f"split after {run.minutes:.0f} minutes; curves and pictures are beside it"
+        f"{run.folder / 'best.safetensors'}: {_scores(numbers, 'ap', 'ap50')} on the {split} split after "
+        f"{run.minutes:.0f} minutes; curves and pictures are beside it",
+        markup=False,
     )
 
 
@@ -157,11 +162,12 @@ def evaluate(
     """
     from edgewise.api import Detector
 
+    pair = parse_size(size)
     detector = Detector.from_pretrained(checkpoint, device=device)
-    metrics = detector.evaluate(data, split, size=parse_size(size), batch=batch, out=out, progress=True)
+    metrics = detector.evaluate(data, split, size=pair, batch=batch, out=out, progress=True)
     console.print(metrics.table())
     if out:
-        console.print(f"numbers, curves and the worst images are in {out}")
+        console.print(f"numbers, curves and the worst images are in {out}", markup=False)
 
 
 @app.command
@@ -201,19 +207,23 @@ def predict(
     from edgewise.api import Detector
     from edgewise.predict.sources import expand
 
-    detector = Detector.from_pretrained(checkpoint, device=device)
+    pair = parse_size(size)
     images, _ = expand(source)
+    if any(isinstance(image, Path) and image.parent.resolve() == out.resolve() for image in images):
+        raise ValueError(f"--out {out}: the pictures could replace the images there; name another folder")
+    detector = Detector.from_pretrained(checkpoint, device=device)
+    found = detector.predict(images, threshold, batch=batch, size=pair, stream=True)
     out.mkdir(parents=True, exist_ok=True)
-    found = detector.predict(images, threshold, batch=batch, size=parse_size(size), stream=True)
-    seen: Counter[str] = Counter()  # images of one name from several folders are numbered
+    taken: set[str] = set()  # images of one name from several folders are numbered
     for detections in track(found, "detecting", total=len(images), console=console):
         stem = detections.source.stem if isinstance(detections.source, Path) else "image"
-        seen[stem] += 1
-        name = stem if seen[stem] == 1 else f"{stem}_{seen[stem]}"
+        numbered = (stem if number == 1 else f"{stem}_{number}" for number in count(1))
+        name = next(one for one in numbered if one not in taken)
+        taken.add(name)
         detections.save(out / f"{name}.jpg")
         detections.save(out / f"{name}.json")
-        console.print(f"{name}: {detections}", highlight=False)
-    console.print(f"{len(images)} pictures and JSON files are in {out}")
+        console.print(f"{name}: {detections}", markup=False, highlight=False)
+    console.print(f"{len(images)} pictures and JSON files are in {out}", markup=False)
 
 
 @app.command
@@ -241,7 +251,7 @@ def info(checkpoint: str) -> None:
     )
     model, found = detector.model, detector.checkpoint()
     fused, size = model.fused(), detector.config.size
-    table = Table(title=checkpoint, show_header=False, title_justify="left")
+    table = Table(title=escape(checkpoint), show_header=False, title_justify="left")
     rows = {
         "model": f"{detector.config.name}, {size[0]}x{size[1]} (height x width)",
         "classes": f"{len(detector.class_names)}: {', '.join(detector.class_names)}",
@@ -250,14 +260,10 @@ def info(checkpoint: str) -> None:
         "GFLOPs": f"{flops(fused, size):.2f} an image",
         "trained": f"{found.step:,} steps" if found.step else "not here",
         "recipe": json.dumps(found.recipe) if found.recipe else "not stored",
-        "validation": (
-            ", ".join(f"{name} {found.metrics[name]:.3f}" for name in ("ap", "ap50", "ap75"))
-            if found.metrics
-            else "not stored"
-        ),
+        "validation": _scores(found.metrics, "ap", "ap50", "ap75") if found.metrics else "not stored",
     }
     for name, value in rows.items():
-        table.add_row(f"[bold]{name}", value)
+        table.add_row(f"[bold]{name}", escape(value))
     Console().print(table)
 
 
@@ -305,8 +311,18 @@ def parse_changes(words: Sequence[str]) -> dict[str, Any]:
         key, equals, value = word.partition("=")
         if not equals:
             raise ValueError(f"--set {word}: expected KEY=VALUE, such as augment.crop=0.3")
-        changes[key.strip()] = yaml.safe_load(value)
+        try:
+            changes[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ValueError(f"--set {word}: {value!r} is not a YAML value") from None
     return changes
+
+
+def _scores(numbers: dict[str, Any], *names: str) -> str:
+    """«AP 0.512, AP50 –»: undefined numbers, those without a box to find, are a dash."""
+    values = (numbers.get(name) for name in names)
+    shown = ("–" if value is None else f"{value:.3f}" for value in values)
+    return ", ".join(f"{name.upper()} {value}" for name, value in zip(names, shown, strict=True))
 
 
 def provenance() -> dict[str, Any]:
@@ -335,6 +351,6 @@ def main() -> None:
     except KeyboardInterrupt:
         console.print("\nstopped; a training goes on with the same command and --resume")
         sys.exit(130)
-    except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -5,23 +5,19 @@ from torch.optim import AdamW
 
 from edgewise.config import OptimizerConfig
 
-# Weights of these are matrices and filters, which decay; everything else is a bias, a norm or a scale.
-_DECAYED = (nn.Conv2d, nn.Linear, nn.Embedding, nn.MultiheadAttention)
-
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, object]]:
     """Up to four groups, `backbone` or `rest` by `decayed` or `plain`, of the parameters that train.
 
-    A parameter belongs to the part its name begins with and decays if its module's type has filters or
-    matrices and it is not the bias. `initial_lr` is the full rate, `lr` what the schedule makes of it.
+    A parameter belongs to the part its name begins with. Matrices and filters decay; what has one axis is
+    a bias, a norm or a scale. `initial_lr` is the full rate, `lr` what the schedule makes of it.
     """
     groups: dict[str, list[nn.Parameter]] = {}
-    for path, module in model.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if parameter.requires_grad:
-                part = "backbone" if path.startswith("backbone") else "rest"
-                decays = isinstance(module, _DECAYED) and "bias" not in name
-                groups.setdefault(f"{part}/{'decayed' if decays else 'plain'}", []).append(parameter)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            part = "backbone" if name.startswith("backbone.") else "rest"
+            kind = "decayed" if parameter.ndim > 1 else "plain"
+            groups.setdefault(f"{part}/{kind}", []).append(parameter)
     return [
         {
             "name": name,

@@ -95,7 +95,11 @@ class Trainer:
     ) -> None:
         self.config, self.folder, self.data, self.validate = config, folder, data, validate
         self.device = resolve_device(config.device)
-        self.model = model.to(self.device).train()
+        if not resume and (folder / "last.state").exists():
+            raise FileExistsError(
+                f"{folder} already holds a run; continue it with resume, or choose another folder"
+            )
+        self.model = model.to(self.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own stub
         self.average = MovingAverage(self.model)
         self.optimizer = build_optimizer(self.model, config.optimizer)
@@ -113,13 +117,9 @@ class Trainer:
             if _uses_bfloat16(config, self.device)
             else nullcontext
         )
-        folder.mkdir(parents=True, exist_ok=True)
         if resume:
             self._load_state()
-        elif (folder / "last.state").exists():
-            raise FileExistsError(
-                f"{folder} already holds a run; continue it with resume, or choose another folder"
-            )
+        folder.mkdir(parents=True, exist_ok=True)
         write_settings(config, folder / "settings.yaml")
 
     # ── steps ──────────────────────────────────────────────────────────────────────────────────────
@@ -145,6 +145,7 @@ class Trainer:
 
         After the last of an epoch it validates, saves, and hands `on_epoch` the line of metrics.jsonl.
         """
+        self.model.train()
         per_epoch = self.loader.steps_per_epoch
         for epoch in range(len(self.history), self.config.schedule.epochs):
             strong = schedule.is_strong(self.config.schedule, epoch)
