@@ -5,9 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import hypothesis
 import jaxtyping
 import pytest
 import torch
+
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")
