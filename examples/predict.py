@@ -1,13 +1,14 @@
-"""Finds objects in images and draws them with error bars: python examples/predict.py CHECKPOINT IMAGES [OUT]"""
+"""Finds objects in images and draws them with error bars: python examples/predict.py CHECKPOINT IMAGES"""
 
 import sys
 from pathlib import Path
 
 from edgewise import Detector
 
-checkpoint, images, out = *sys.argv[1:3], Path(sys.argv[3] if len(sys.argv) > 3 else "found")
-out.mkdir(parents=True, exist_ok=True)
+checkpoint, images = sys.argv[1:]
+folder = Path("found")
+folder.mkdir(exist_ok=True)
 detector = Detector.from_pretrained(checkpoint)
 for i, detections in enumerate(detector.predict(images, threshold=0.3, stream=True)):
     print(detections)
-    detections.save(out / f"{i}.jpg")
+    detections.save(folder / f"{i}.jpg")

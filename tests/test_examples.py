@@ -20,6 +20,6 @@ def run(folder: Path, *words: str) -> str:
 @pytest.mark.slow
 def test_train_own_data_then_predict(tmp_path: Path) -> None:
     assert "best.safetensors" in run(tmp_path, "train_own_data.py")
-    printed = run(tmp_path, "predict.py", "runs/own/best.safetensors", "scenes/val", "found")
+    printed = run(tmp_path, "predict.py", "runs/own/best.safetensors", "scenes/val")
     pictures = [*(tmp_path / "found").glob("*.jpg")]
     assert len(pictures) == len(printed.splitlines()) == 32
