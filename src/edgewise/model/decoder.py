@@ -153,7 +153,6 @@ class Projection(nn.Module):
 class Decoder(nn.Module):
     """The encoder's maps to boxes: picks the best cells as queries and refines them layer by layer."""
 
-    up: nn.Parameter
     anchors: Tensor
     valid_mask: Tensor
 

@@ -35,7 +35,7 @@ class DFine(nn.Module):
     ) -> ModelOutput:
         """Images are RGB in [0, 1], of any size whose sides are multiples of 32 (ValueError otherwise)."""
         check_size((images.shape[2], images.shape[3]))
-        images = images.contiguous(memory_format=torch.channels_last)  # up to twice as fast, here on all maps
+        images = images.contiguous(memory_format=torch.channels_last)  # all maps follow: faster
         return self.decoder(self.encoder(self.backbone(images)), denoising)  # type: ignore[no-any-return]
 
     def fused(self, layers: Literal["last", "all"] = "last") -> "DFine":
