@@ -1,6 +1,7 @@
 """Trains on a folder of COCO annotations: python examples/train_own_data.py [FOLDER]
 
-Without a FOLDER of your own it makes one of scenes, and is done in about a minute on two CPU cores.
+Without a FOLDER of your own it makes one of scenes, and trains for about a minute on two CPU cores: enough to
+show the way, not to find much.
 """
 
 import sys

@@ -18,6 +18,7 @@ def run(folder: Path, *words: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_train_own_data_then_predict(tmp_path: Path) -> None:
     assert "best.safetensors" in run(tmp_path, "train_own_data.py")
     printed = run(tmp_path, "predict.py", "runs/own/best.safetensors", "scenes/val")
