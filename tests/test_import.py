@@ -54,7 +54,7 @@ print("torch" in sys.modules)
 def test_torch_is_not_asked_for_extras() -> None:
     """The public face imports neither the training half nor an extra."""
     loaded = python("import sys; from edgewise import Detector; print(*sys.modules)").split()
-    extras = ("scipy", "hotcoco", "tensorboard", "matplotlib", "simplejpeg", "supervision", "transformers")
+    extras = ("scipy", "hotcoco", "tensorboard", "matplotlib", "supervision", "transformers")
     assert not [name for name in extras if name in loaded]
     assert not [name for name in loaded if name.startswith(("edgewise.train", "edgewise.evaluation"))]
 

@@ -200,11 +200,16 @@ class Detector:
         `resume=True`, with the settings it began with. It runs on this detector's device, unless that is
         the best there is and settings say otherwise.
         """
+        from rich.console import Console
+
         from edgewise.data.coco import available_splits, open_dataset
         from edgewise.train.trainer import read_state
 
         train_set = open_dataset(data, "train")
         val_set = open_dataset(data, "val") if "val" in available_splits(data) else None
+        console = console or Console(stderr=True)
+        for note in (*train_set.notes, *(val_set.notes if val_set else ())):
+            console.print(note, markup=False, highlight=False)
         device = None if self.device == resolve_device("auto") else str(self.device)
         named: dict[str, Any] = {
             "schedule.epochs": epochs,

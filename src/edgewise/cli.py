@@ -241,25 +241,27 @@ def info(checkpoint: str) -> None:
     from rich.table import Table
 
     from edgewise.api import Detector
+    from edgewise.classes import COCO
     from edgewise.model.counts import flops, parameter_count, published_deploy_parameter_count
-    from edgewise.presets import SIZES
+    from edgewise.presets import SIZES, preset
 
     detector = (
-        Detector(checkpoint, classes=[f"class_{i}" for i in range(80)])
+        Detector(preset(checkpoint, len(COCO)), COCO)
         if checkpoint in SIZES
         else Detector.from_pretrained(checkpoint, device="cpu")
     )
     model, found = detector.model, detector.checkpoint()
     fused, size = model.fused(), detector.config.size
+    names, recipe = detector.class_names, found.recipe
     table = Table(title=escape(checkpoint), show_header=False, title_justify="left")
     rows = {
         "model": f"{detector.config.name}, {size[0]}x{size[1]} (height x width)",
-        "classes": f"{len(detector.class_names)}: {', '.join(detector.class_names)}",
+        "classes": f"{len(names)}: {', '.join(names[:20])}" + (", …" if len(names) > 20 else ""),
         "parameters": f"{parameter_count(model):,} to train, {parameter_count(fused):,} to predict "
         f"({published_deploy_parameter_count(model):,} as papers count them)",
         "GFLOPs": f"{flops(fused, size):.2f} an image",
         "trained": f"{found.step:,} steps" if found.step else "not here",
-        "recipe": json.dumps(found.recipe) if found.recipe else "not stored",
+        "recipe": yaml.safe_dump(recipe, default_flow_style=True, width=10**6) if recipe else "not stored",
         "validation": _scores(found.metrics, "ap", "ap50", "ap75") if found.metrics else "not stored",
     }
     for name, value in rows.items():

@@ -1,6 +1,8 @@
-"""Where tensors live."""
+"""Where tensors live, and in which precision."""
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 
 def resolve_device(name: str) -> torch.device:
@@ -19,3 +21,8 @@ def resolve_device(name: str) -> torch.device:
         raise ValueError(
             f"device {name!r} is not at hand; expected auto or one of {', '.join(known)}"
         ) from None
+
+
+def at_least_float32(x: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    """Half precision as float32; float32 and float64 as they are: for probabilities, boxes and losses."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgewise.model.layers import MLP, Affine, ConvNorm, FrozenBatchNorm, at_least_float32, inverse_sigmoid
+from edgewise.device import at_least_float32
+from edgewise.model.layers import MLP, Affine, ConvNorm, FrozenBatchNorm, inverse_sigmoid
 
 
 def test_inverse_sigmoid_equals_the_recording(functions: dict[str, torch.Tensor]) -> None:

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from edgewise import boxes as box
 from edgewise.config import LossConfig
+from edgewise.device import at_least_float32
 from edgewise.losses.classification import varifocal
 from edgewise.losses.distillation import decoupled_distillation, matched_emphasis
 from edgewise.losses.localization import edge_goals, fine_grained_localization, giou, l1
-from edgewise.losses.matching import Matching, at_least_float32, predictions
+from edgewise.losses.matching import Matching, predictions
 from edgewise.structures import DecoderOutput, InitialOutput, LayerOutput, Matches, ModelOutput, Targets
 
 

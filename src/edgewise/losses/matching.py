@@ -10,6 +10,7 @@ from torch import Tensor
 
 from edgewise import boxes as box
 from edgewise.config import MatchingConfig
+from edgewise.device import at_least_float32
 from edgewise.extras import require
 from edgewise.losses.union import union
 from edgewise.structures import DecoderOutput, Matches, ModelOutput, Targets
@@ -43,11 +44,6 @@ def predictions(output: DecoderOutput) -> tuple[list[Tensor], list[Tensor]]:
         logits.append(output.encoder.logits)
         boxes.append(output.encoder.boxes)
     return [at_least_float32(one) for one in logits], [at_least_float32(one) for one in boxes]
-
-
-def at_least_float32(x: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-    """Half precision as float32; float32 and float64 as they are."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 @torch.no_grad()

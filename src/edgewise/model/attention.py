@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from edgewise.config import DecoderConfig
-from edgewise.model.layers import at_least_float32
+from edgewise.device import at_least_float32
 
 
 class SelfAttention(nn.Module):

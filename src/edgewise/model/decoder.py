@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from edgewise.caching import cached_constant
 from edgewise.config import DecoderConfig
+from edgewise.device import at_least_float32
 from edgewise.distributions import bin_values, expected_offset, refined_boxes
 from edgewise.model.attention import DeformableAttention, SelfAttention
-from edgewise.model.layers import MLP, ConvNorm, at_least_float32, inverse_sigmoid
+from edgewise.model.layers import MLP, ConvNorm, inverse_sigmoid
 from edgewise.structures import (
     DecoderOutput,
     DenoisingQueries,

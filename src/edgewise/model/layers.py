@@ -10,11 +10,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
-def at_least_float32(x: Tensor) -> Tensor:
-    """`x` in float32, or as it is in float64: the precision of probabilities and boxes."""
-    return x if x.dtype == torch.float64 else x.float()
-
-
 def inverse_sigmoid(x: Float[Tensor, "*b"], eps: float = 1e-5) -> Float[Tensor, "*b"]:
     """log(x / (1 - x)) of `x` clipped to [0, 1], both parts of the ratio being at least `eps`."""
     x = x.clamp(0, 1)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from edgewise.extras import require
 from edgewise.train.trainer import StepReport, Trainer
@@ -30,13 +31,12 @@ def run(trainer: Trainer, console: Console) -> None:
     require("tensorboard", "train")
     from torch.utils.tensorboard.writer import SummaryWriter
 
-    bar = Progress(
+    bar = _Bar(
         TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=20),
+        BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
         console=console,
         refresh_per_second=2,
     )
@@ -67,6 +67,15 @@ def run(trainer: Trainer, console: Console) -> None:
             if stopping():
                 trainer.save_state()
                 raise KeyboardInterrupt
+
+
+class _Bar(Progress):
+    """A progress bar with a line of numbers below it, whatever the width of the terminal."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            yield Text(task.fields["note"], style="dim")
 
 
 @contextmanager
