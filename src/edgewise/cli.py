@@ -349,7 +349,7 @@ def provenance() -> dict[str, Any]:
 def main() -> None:
     """Runs the command line; what a user can mend is one line and exit code 1, not a traceback."""
     try:
-        app()
+        app(sys.argv[1:])
     except KeyboardInterrupt:
         console.print("\nstopped; a training goes on with the same command and --resume")
         sys.exit(130)

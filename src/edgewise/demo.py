@@ -25,13 +25,13 @@ from edgewise.report import write_report
 SCENES = {"train": 640, "val": 64, "test": 128}
 SETTINGS = TrainConfig(
     schedule=ScheduleConfig(
-        epochs=10, warmup_steps=30, flat=0.4, plain_epochs=1, ema_decay=0.98, ema_warmup_steps=50
+        epochs=10, warmup_steps=30, flat=0.4, plain_epochs=1, ema_decay=0.99, ema_warmup_steps=100
     ),
     optimizer=OptimizerConfig(lr=1e-3, backbone_lr=1e-3),
     denoising=DenoisingConfig(queries=30),
     augment=AugmentConfig(zoom_out=0, crop=0, photometric=0, multi_scale=0),  # scenes vary enough
     size=SIZE,
-    batch=16,
+    batch=8,
     validate_every=2,
 )
 
