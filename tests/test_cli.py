@@ -79,7 +79,10 @@ def test_help_of_a_command_has_an_example(command: str, edgewise: Edgewise) -> N
         (["trian", "data"], 'Unknown command "trian". Did you mean "train"?'),
         (["train", "data", "--epoch", "3"], "Unknown option: --epoch. Did you mean --epochs?"),
         (["predict", "a", "b", "--treshold=1"], "Unknown option: --treshold=1. Did you mean --threshold?"),
-        (["train", "data", "--epochs", "few"], 'Invalid value for --epochs: unable to convert "few" into int.'),
+        (
+            ["train", "data", "--epochs", "few"],
+            'Invalid value for --epochs: unable to convert "few" into int.',
+        ),
         (["evaluate", "a"], 'Command "evaluate" parameter --data requires an argument.'),
     ],
 )
