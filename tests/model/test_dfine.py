@@ -2,13 +2,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from edgewise.config import ModelConfig
-from edgewise.model import DFine
+from edgewise.model import DFine, decoder
 from edgewise.presets import preset
 from edgewise.structures import DenoisingQueries, LayerOutput, ModelOutput
 from tests.model.conftest import Recording
@@ -89,22 +90,37 @@ def test_evaluation_equals_the_recording(
     assert boxes <= 2 * max(noise["pred_boxes"].values())
 
 
+@pytest.fixture
+def published_anchors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anchors computed in float32, as the authors' are even where all else is float64."""
+    exact = decoder.anchors
+
+    def rounded(sizes: Any, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+        boxes, valid = exact(sizes, torch.float64, device)
+        boxes = boxes.sigmoid().float()
+        return torch.log(boxes / (1 - boxes)).masked_fill(~valid, torch.inf).to(dtype), valid
+
+    monkeypatch.setattr(decoder, "anchors", rounded)
+
+
+@pytest.mark.usefixtures("published_anchors")
 @pytest.mark.parametrize("size", ["n", pytest.param("l", marks=pytest.mark.slow)])
 def test_evaluation_equals_the_recording_in_float64(
     recorded_model: Models, recording: Recordings, recipe: ModuleType, size: str
 ) -> None:
-    """The recording is rounded to float32; so were its anchors, which ours are not."""
+    """To the last digit of the recording, which is rounded to float32."""
     recorded = recording(size, "eval")
     images = torch.from_numpy(recipe.images(recorded.facts["input"], 2)).double()
     with torch.inference_mode():
         output = recorded_model(size).double().eval()(images)
-    assert max(difference(output, recorded, "f64.")) <= 1e-6
+    assert max(difference(output, recorded, "f64.")) <= 5e-7
 
 
+@pytest.mark.usefixtures("published_anchors")
 def test_training_equals_the_recording_in_float64(
     recorded_model: Models, recording: Recordings, recipe: ModuleType
 ) -> None:
-    """Batch statistics and denoising queries included; theirs has anchors and position code in float32."""
+    """Batch statistics and denoising queries included; theirs has a position code in float32."""
     recorded = recording("n", "train")
     groups = recorded.facts["dn_meta"]["dn_num_group"]
     queries = DenoisingQueries(
@@ -129,18 +145,23 @@ def test_training_equals_the_recording_in_float64(
     torch.testing.assert_close(first, recorded["f64.dn.0.pred_boxes"], rtol=0, atol=5e-7)
 
 
-@pytest.mark.parametrize("size", ["n", pytest.param("l", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", ["n", "l"])
 def test_inference_form_equals_the_training_form(
     recorded_model: Models, recording: Recordings, recipe: ModuleType, size: str
 ) -> None:
+    """Float32; twice the recorded difference of the published code's own runs."""
     recorded = recording(size, "eval")
     images = torch.from_numpy(recipe.images(recorded.facts["input"], 2)[:1])
     model = recorded_model(size).eval()
     with torch.inference_mode():
         expected, output = model(images), model.fused()(images)
-    for ours, theirs in ((output.logits, expected.logits), (output.boxes, expected.boxes)):
+    for key, ours, theirs in (
+        ("pred_logits", output.logits, expected.logits),
+        ("pred_boxes", output.boxes, expected.boxes),
+    ):
         ours = aligned(output, expected.encoder.index, ours)
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+        atol = 2 * max(recorded.facts["noise"][key].values())
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=atol)
 
 
 # ── by itself ──────────────────────────────────────────────────────────────────────────────────────
