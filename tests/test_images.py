@@ -122,6 +122,9 @@ def test_broken_files(tmp_path: Path, rng: np.random.Generator) -> None:
         ("text.png", b"hello", "text.png: not an image; expected one of .bmp, .gif"),
         ("cut.jpg", encoded(photo(rng), "JPEG")[:-200], "cut.jpg: cannot be decoded: "),
         ("cut.png", encoded(photo(rng))[:-800], "cut.png: cannot be decoded: "),
+        ("header.jpg", encoded(photo(rng), "JPEG")[:100], "header.jpg: cannot be decoded: "),
+        ("header.png", encoded(photo(rng))[:20], "header.png: cannot be decoded: "),
+        ("program.jpg", encoded(photo(rng), "EPS"), "program.jpg: PostScript is a program and is not run"),
     ):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ValueError, match=re.escape(message)):

@@ -50,6 +50,8 @@ def read_image(source: str | Path | bytes | Image.Image) -> UInt8[np.ndarray, "H
         raise ValueError(f"{name}: not an image; expected one of {', '.join(SUFFIXES)}") from None
     except Image.DecompressionBombError:
         raise ValueError(_too_large(name, "")) from None
+    except Exception as error:
+        raise ValueError(_broken(name, error)) from error
     with image:
         return _decode(image, name)
 
@@ -86,11 +88,18 @@ def _read(path: Path) -> bytes:
 def _decode(image: Image.Image, name: str) -> np.ndarray:
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(_too_large(name, f"{image.width}x{image.height} (width x height), "))
+    if image.format == "EPS":  # Pillow would hand it to Ghostscript
+        raise ValueError(f"{name}: PostScript is a program and is not run; export it as PNG")
     try:
         image.load()
         return np.array(_rgb(_upright(image)))
-    except Exception as error:  # a broken file makes Pillow raise nearly anything
-        raise ValueError(f"{name}: cannot be decoded: {error}. Fetch or export it again") from error
+    except Exception as error:
+        raise ValueError(_broken(name, error)) from error
+
+
+def _broken(name: str, error: Exception) -> str:
+    """For nearly anything, since that is what Pillow raises on a broken file."""
+    return f"{name}: cannot be decoded: {error}. Fetch or export it again"
 
 
 def _too_large(name: str, size: str) -> str:
