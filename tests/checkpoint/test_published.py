@@ -1,4 +1,5 @@
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -158,12 +159,25 @@ def test_a_cut_off_pth_says_so(state: State, tmp_path: Path, share: float):
         load(tmp_path / "a.pth")
 
 
-def test_a_file_of_another_kind_says_what_is_expected(tmp_path: Path):
-    (tmp_path / "a.pth").write_text("hello\n" * 30)
+@pytest.mark.parametrize("text", ["hello\n" * 30, "<!DOCTYPE html><title>404</title>"])
+def test_a_file_of_another_kind_says_what_is_expected(tmp_path: Path, text: str):
+    (tmp_path / "a.pth").write_text(text)
     with pytest.raises(
         ValueError, match=r"a.pth: not a readable PyTorch file .* expected .safetensors, .pth or .pt"
     ):
         load(tmp_path / "a.pth")
+
+
+def test_tensors_without_names_are_no_state_dict(tmp_path: Path):
+    torch.save({0: torch.zeros(1)}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"a.pth: no state dict found, but keys 0; expected tensors by name"):
+        load(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0, math.inf, math.nan, 0.1])
+def test_impossible_points_are_refused(share: float):
+    with pytest.raises(ValueError, match=r"num_points_scale: .* is not 1/n for any of the 6 points"):
+        points_of(torch.full((6,), share))
 
 
 def test_weights_of_another_program_say_what_was_found(tmp_path: Path):

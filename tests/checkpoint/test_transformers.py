@@ -218,6 +218,11 @@ def test_weights_without_their_config_say_so(folder: Path):
             {"size": {"height": 600, "width": 640}},
             r"600 is not a positive multiple",
         ),
+        (
+            "preprocessor_config.json",
+            {"size": {"height": "640"}},
+            r"preprocessor_config.json: size is .* expected integers",
+        ),
     ],
 )
 def test_what_we_compute_otherwise_is_refused(folder: Path, file: str, changes: dict[str, object], text: str):

@@ -35,7 +35,11 @@ def read(path: Path) -> dict[str, Tensor]:
     if isinstance(content, dict):
         average = content.get("ema")
         state = average.get("module") if isinstance(average, dict) else content.get("model", content)
-    if not (isinstance(state, dict) and state and all(isinstance(t, Tensor) for t in state.values())):
+    if not (
+        isinstance(state, dict)
+        and state
+        and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items())
+    ):
         found = (
             f"keys {', '.join(map(str, list(content)[:6]))}" if isinstance(content, dict) else type(content)
         )
@@ -50,7 +54,13 @@ def read(path: Path) -> dict[str, Tensor]:
 
 def _content(path: Path) -> Any:
     with path.open("rb") as file:
-        zipped = file.read(4) == b"PK\x03\x04"
+        start = file.read(4)
+    zipped = start == b"PK\x03\x04"
+    if start and not zipped and start[:1] != b"\x80":  # a zip file, or a pickle as torch wrote it before
+        raise ValueError(
+            f"{path}: not a readable PyTorch file (it begins with {start!r}); it is of another kind, such as "
+            "a web page saved under this name: expected .safetensors, .pth or .pt"
+        )
     if zipped and not zipfile.is_zipfile(path):
         raise ValueError(
             f"{path}: the file is cut off ({path.stat().st_size} bytes); download or copy it again"
@@ -101,7 +111,12 @@ def points_of(scale: Float[Tensor, " P"]) -> tuple[int, ...]:
     """Points per level from `num_points_scale`, which holds 1/n once for each of a level's n points."""
     counts = []
     while len(scale):
-        counts.append(round(1 / float(scale[0])))
+        share = float(scale[0])
+        if not 0.9 / len(scale) < share < 1.1:
+            raise ValueError(
+                f"{POINTS}: {share:g} is not 1/n for any of the {len(scale)} points that are left"
+            )
+        counts.append(round(1 / share))
         scale = scale[counts[-1] :]
     return tuple(counts)
 

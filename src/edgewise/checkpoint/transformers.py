@@ -175,7 +175,12 @@ def _image_size(folder: Path) -> tuple[int, int]:
     if not (folder / PROCESSOR).is_file():
         return 640, 640
     size = _json(folder / PROCESSOR, PREPROCESSING).get("size", {})
-    return check_size((size.get("height", 640), size.get("width", 640)))
+    sides = (size.get("height", 640), size.get("width", 640)) if isinstance(size, dict) else (size, size)
+    if not all(isinstance(side, int) for side in sides):
+        raise ValueError(
+            f"{PROCESSOR}: size is {size!r}; expected integers, such as height 640 and width 640"
+        )
+    return check_size(sides)
 
 
 def save_transformers(checkpoint: Checkpoint, folder: str | Path) -> None:
