@@ -489,6 +489,15 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_damaged_state_says_so(begun: Path, tmp_path: Path, share: float) -> None:
+    whole = (begun / "last.state").read_bytes()
+    (tmp_path / "last.state").write_bytes(whole[: int(len(whole) * share)])
+    message = refused(ValueError, tmp_path, resume=True)
+    assert message.startswith(f"{tmp_path / 'last.state'}: not the state of a run (")
+    assert str(tmp_path / "last.safetensors") in message
+
+
 def test_other_settings_are_refused_by_name(begun: Path) -> None:
     other = settings(schedule__epochs=3, augment__flip=0.1, loss__matching__l1_cost=1, workers=2)
     assert refused(ValueError, begun, config=other, resume=True) == (

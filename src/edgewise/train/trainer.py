@@ -255,7 +255,7 @@ class Trainer:
         checkpoint.atomic_write(self.folder / "last.state", lambda path: torch.save(state, path))
 
     def _load_state(self) -> None:
-        path, state = self.folder / "last.state", read_state(self.folder, self.device)
+        path, state = self.folder / "last.state", read_state(self.folder)
         _same_settings(TrainConfig.model_validate(state["config"]), self.config, path)
         if state["class_names"] != list(self.data.class_names):
             raise ValueError(
@@ -275,12 +275,18 @@ class Trainer:
         self.meter = EpochMeter(**state["meter"])
 
 
-def read_state(folder: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """What `last.state` of a run's folder holds. Nothing in it is executed."""
+def read_state(folder: Path) -> dict[str, Any]:
+    """What `last.state` of a run's folder holds, on the host. Nothing in it is executed."""
     path = folder / "last.state"
     if not path.exists():
         raise FileNotFoundError(f"{path}: nothing to resume; start the run without resume")
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises nearly anything on a damaged or foreign file
+        raise ValueError(
+            f"{path}: not the state of a run ({type(error).__name__}); it is damaged or of another program. "
+            f"Start another run from the weights of the last epoch, {folder / 'last.safetensors'}"
+        ) from error
     return state
 
 
