@@ -43,7 +43,8 @@ class DFine(nn.Module):
 
         Its output has the last layer alone, or with "all" every layer; initial logits are None.
         """
-        model = copy.deepcopy(self).eval().requires_grad_(False)
+        device = next(self.parameters()).device
+        model = copy.deepcopy(self).eval().requires_grad_(False).cpu()  # mps has no float64 to fold in
         fold_norms(model)
         model.decoder.drop_training_parts(keep=1 if layers == "last" else self.config.decoder.num_layers)
-        return model
+        return model.to(device)
