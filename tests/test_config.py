@@ -153,6 +153,7 @@ def test_check_size_returns_a_good_size() -> None:
         (lambda: DecoderConfig(dim=36, num_heads=8), "dim=36 is not divisible by num_heads=8"),
         (lambda: DecoderConfig(num_bins=31), "num_bins=31: expected an even number of at least 4"),
         (lambda: DecoderConfig(num_bins=2), "num_bins=2: expected an even number of at least 4"),
+        (lambda: DecoderConfig(num_bins=8, quality_top=10), "quality_top=10: an edge has 9 probabilities"),
         (
             lambda: preset("n", 3).updated({"decoder.num_points": (3, 6, 3)}),
             "settings: decoder.num_points=(3, 6, 3): expected one per level, 2",

@@ -206,6 +206,8 @@ class DecoderConfig(Settings):
             raise ValueError(f"dim={self.dim} is not divisible by num_heads={self.num_heads}")
         if self.num_bins % 2 or self.num_bins < 4:
             raise ValueError(f"num_bins={self.num_bins}: expected an even number of at least 4")
+        if self.quality_top > self.num_bins + 1:
+            raise ValueError(f"quality_top={self.quality_top}: an edge has {self.num_bins + 1} probabilities")
         return self
 
 

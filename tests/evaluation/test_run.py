@@ -67,9 +67,9 @@ def test_a_set_of_no_images_is_undefined() -> None:
 
 def test_progress_shows_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
     evaluate(DATASET, Oracle(DATASET))
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().err == ""
     evaluate(DATASET, Oracle(DATASET), progress=True)
-    assert "evaluating" in capsys.readouterr().out
+    assert "evaluating" in capsys.readouterr().err
 
 
 def test_other_classes_are_refused_by_name() -> None:

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
+from rich.console import Console
 from rich.progress import track
 
 from edgewise.detections import Detections
@@ -62,7 +63,9 @@ def evaluate(
     """
     kept: list[Detections] = []
     rows: list[np.ndarray] = []
-    for start in track(range(0, len(dataset), batch), "evaluating", disable=not progress):
+    console = Console(stderr=True)  # results alone go to stdout
+    starts = range(0, len(dataset), batch)
+    for start in track(starts, "evaluating", console=console, disable=not progress):
         samples = [dataset[index] for index in range(start, min(start + batch, len(dataset)))]
         results = predict([sample.image for sample in samples])
         if len(results) != len(samples):
