@@ -11,7 +11,7 @@ def test_small_model_is_small_and_trainable() -> None:
     detector = Detector(demo.small_model(5), [f"class_{i}" for i in range(5)])
     assert detector.config.size == demo.SIZE
     assert len(detector.model.decoder.decoder.layers) == 2
-    assert sum(p.numel() for p in detector.model.parameters() if p.requires_grad) < 3_700_000
+    assert sum(p.numel() for p in detector.model.parameters() if p.requires_grad) < 1_300_000
 
 
 @pytest.mark.slow

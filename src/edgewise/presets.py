@@ -14,7 +14,7 @@ from edgewise.config import (
 )
 
 
-def _backbone(
+def hgnetv2(
     stem: tuple[int, int], widths: list[tuple[int, int]], blocks: list[int], layers: int, **settings: Any
 ) -> BackboneConfig:
     """Stages 1 and 2 are plain 3x3, stages 3 and 4 light 5x5, in every HGNetV2."""
@@ -29,22 +29,22 @@ def _backbone(
 
 def b0(**settings: Any) -> BackboneConfig:
     widths = [(16, 64), (32, 256), (64, 512), (128, 1024)]
-    return _backbone((16, 16), widths, [1, 1, 2, 1], 3, affine=True, **settings)
+    return hgnetv2((16, 16), widths, [1, 1, 2, 1], 3, affine=True, **settings)
 
 
 def b2(**settings: Any) -> BackboneConfig:
     widths = [(32, 96), (64, 384), (128, 768), (256, 1536)]
-    return _backbone((24, 32), widths, [1, 1, 3, 1], 4, affine=True, **settings)
+    return hgnetv2((24, 32), widths, [1, 1, 3, 1], 4, affine=True, **settings)
 
 
 def b4(**settings: Any) -> BackboneConfig:
     widths = [(48, 128), (96, 512), (192, 1024), (384, 2048)]
-    return _backbone((32, 48), widths, [1, 1, 3, 1], 6, affine=False, **settings)
+    return hgnetv2((32, 48), widths, [1, 1, 3, 1], 6, affine=False, **settings)
 
 
 def b5(**settings: Any) -> BackboneConfig:
     widths = [(64, 128), (128, 512), (256, 1024), (512, 2048)]
-    return _backbone((32, 64), widths, [1, 2, 5, 2], 6, affine=False, **settings)
+    return hgnetv2((32, 64), widths, [1, 2, 5, 2], 6, affine=False, **settings)
 
 
 def n(num_classes: int) -> ModelConfig:

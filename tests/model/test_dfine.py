@@ -2,14 +2,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from edgewise.config import ModelConfig
-from edgewise.model import DFine, decoder
+from edgewise.model import DFine
 from edgewise.presets import preset
 from edgewise.structures import DenoisingQueries, LayerOutput, ModelOutput
 from tests.model.conftest import Recording
@@ -90,20 +89,6 @@ def test_evaluation_equals_the_recording(
     assert boxes <= 2 * max(noise["pred_boxes"].values())
 
 
-@pytest.fixture
-def published_anchors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Anchors computed in float32, as the authors' are even where all else is float64."""
-    exact = decoder.anchors
-
-    def rounded(sizes: Any, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-        boxes, valid = exact(sizes, torch.float64, device)
-        boxes = boxes.sigmoid().float()
-        return torch.log(boxes / (1 - boxes)).masked_fill(~valid, torch.inf).to(dtype), valid
-
-    monkeypatch.setattr(decoder, "anchors", rounded)
-
-
-@pytest.mark.usefixtures("published_anchors")
 @pytest.mark.parametrize("size", ["n", pytest.param("l", marks=pytest.mark.slow)])
 def test_evaluation_equals_the_recording_in_float64(
     recorded_model: Models, recording: Recordings, recipe: ModuleType, size: str
@@ -116,11 +101,10 @@ def test_evaluation_equals_the_recording_in_float64(
     assert max(difference(output, recorded, "f64.")) <= 5e-7
 
 
-@pytest.mark.usefixtures("published_anchors")
 def test_training_equals_the_recording_in_float64(
     recorded_model: Models, recording: Recordings, recipe: ModuleType
 ) -> None:
-    """Batch statistics and denoising queries included; theirs has a position code in float32."""
+    """Batch statistics and denoising queries included."""
     recorded = recording("n", "train")
     groups = recorded.facts["dn_meta"]["dn_num_group"]
     queries = DenoisingQueries(

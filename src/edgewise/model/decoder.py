@@ -34,16 +34,19 @@ def anchors(
     """One box a cell of each map, cxcywh before the sigmoid, and whether it lies inside the image.
 
     Boxes of level l are squares of 0.05 · 2^l. Those within 0.01 of the border are +inf and not valid.
+    They are the published float32 numbers in every `dtype`; the detour by float64 rounds the logarithm the
+    same on every machine.
     """
     levels = []
     for level, (height, width) in enumerate(sizes):
-        y, x = ((torch.arange(n, dtype=torch.float64, device=device) + 0.5) / n for n in (height, width))
-        cy, cx = torch.meshgrid(y, x, indexing="ij")
-        side = torch.full_like(cx, 0.05 * 2.0**level)
-        levels.append(torch.stack([cx, cy, side, side], -1).flatten(0, 1))
+        places = (torch.arange(side, device="cpu") for side in (height, width))
+        y, x = torch.meshgrid(*places, indexing="ij")
+        centre = (torch.stack([x, y], -1) + 0.5) / torch.tensor([width, height], device="cpu")
+        levels.append(torch.cat([centre, torch.full_like(centre, 0.05 * 2.0**level)], -1).flatten(0, 1))
     boxes = torch.cat(levels)[None]
     valid = ((boxes > 0.01) & (boxes < 0.99)).all(-1, keepdim=True)
-    return torch.log(boxes / (1 - boxes)).masked_fill(~valid, torch.inf).to(dtype), valid
+    logits = (boxes / (1 - boxes)).double().log().float().masked_fill(~valid, torch.inf)
+    return logits.to(device, dtype), valid.to(device)
 
 
 def denoising_mask(

@@ -15,13 +15,15 @@ from edgewise.model.layers import ConvNorm
 def position_code(
     size: tuple[int, int], dim: int, dtype: torch.dtype, device: torch.device
 ) -> Float[Tensor, "1 T D"]:
-    """[sin(yω), cos(yω), sin(xω), cos(xω)] of each cell (y, x) of a map, row by row; ω = 10000^(-4k/D)."""
-    height, width = size
-    frequency = 10000 ** -(torch.arange(dim // 4, dtype=torch.float64, device=device) / (dim // 4))
-    y, x = (torch.arange(n, dtype=torch.float64, device=device)[:, None] * frequency for n in size)
-    rows = torch.cat([y.sin(), y.cos()], 1)[:, None].expand(-1, width, -1)
-    columns = torch.cat([x.sin(), x.cos()], 1)[None].expand(height, -1, -1)
-    return torch.cat([rows, columns], 2).flatten(0, 1)[None].to(dtype)
+    """[sin(yω), cos(yω), sin(xω), cos(xω)] of each cell (y, x) of a map, row by row; ω = 10000^(-4k/D).
+
+    They are float32 numbers in every `dtype`, like the published ones.
+    """
+    frequency = 1 / 10000 ** (torch.arange(dim // 4, device="cpu") / (dim // 4))
+    places = torch.meshgrid(*(torch.arange(side, device="cpu") for side in size), indexing="ij")  # y, x
+    angles = [place.flatten()[:, None] * frequency for place in places]
+    code = torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], 1)
+    return code[None].to(device, dtype)
 
 
 class EncoderLayer(nn.Module):
