@@ -2,6 +2,7 @@ import io
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -161,6 +162,14 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Location", "ftp://127.0.0.1/a.png")
             self.end_headers()
             return
+        if self.path == "/trickle":
+            self.send_response(200)
+            self.end_headers()
+            with suppress(ConnectionError):
+                for _ in range(100):
+                    self.wfile.write(b"x")
+                    time.sleep(0.02)
+            return
         body = {"/a.png": png(), "/page": b"<html>", "/long": bytes(3000), "/untold": bytes(3000)}.get(
             self.path
         )
@@ -205,6 +214,9 @@ def test_no_good_answer_is_named(host: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sources, "URL_SECONDS", 0.1)
     with pytest.raises(ConnectionError, match=r"/silent: cannot be read: .*timed out"):
         fetch(f"{host}/silent")
+    monkeypatch.setattr(sources, "URL_PATIENCE", 0.2)
+    with pytest.raises(ConnectionError, match=r"/trickle: cannot be read: not all of it came within 0.2 sec"):
+        fetch(f"{host}/trickle")
 
 
 @pytest.mark.parametrize("path", ["/long", "/untold"])

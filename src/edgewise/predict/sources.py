@@ -1,7 +1,8 @@
 """Everything `predict` accepts as an image, turned into RGB uint8 [H, W, 3]."""
 
+import time
 from collections.abc import Sequence
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import (
@@ -27,6 +28,7 @@ Source = ImageLike | Sequence[ImageLike]
 
 URL_BYTES = 64 * 2**20  # more is not read
 URL_SECONDS = 20  # of silence
+URL_PATIENCE = 300  # seconds for the whole of an answer, which may trickle
 
 
 def expand(source: Source) -> tuple[list[ImageLike], bool]:
@@ -129,14 +131,14 @@ def fetch(url: str) -> UInt8[np.ndarray, "H W 3"]:
     """The image at an http or https address, also after redirects to such.
 
     Raises ValueError for another kind of address, an answer beyond URL_BYTES or one that is no image, and
-    ConnectionError where there is no good answer within URL_SECONDS.
+    ConnectionError where there is no good answer within URL_SECONDS, and all of it within URL_PATIENCE.
     """
     if not url.lower().startswith(("http://", "https://")):
         raise ValueError(f"{url}: only http and https addresses are read; give a local file as a path")
     try:
         with _opener().open(url, timeout=URL_SECONDS) as answer:
             announced = int(answer.headers.get("Content-Length") or 0)
-            body = b"" if announced > URL_BYTES else answer.read(URL_BYTES + 1)
+            body = b"" if announced > URL_BYTES else _body(answer)
     except HTTPError as error:
         with error:
             raise ConnectionError(f"{url}: the server answered {error.code} {error.reason}") from None
@@ -152,6 +154,16 @@ def fetch(url: str) -> UInt8[np.ndarray, "H W 3"]:
         return read_image(body)
     except ValueError as error:
         raise ValueError(f"{url}: {error}") from None
+
+
+def _body(answer: HTTPResponse) -> bytes:
+    """The answer, or a little more than URL_BYTES of it."""
+    body, end = bytearray(), time.monotonic() + URL_PATIENCE
+    while len(body) <= URL_BYTES and (part := answer.read1(2**16)):
+        body += part
+        if time.monotonic() > end:
+            raise TimeoutError(f"not all of it came within {URL_PATIENCE} seconds")
+    return bytes(body)
 
 
 def _opener() -> OpenerDirector:
