@@ -67,8 +67,6 @@ class Detector:
                 f"{unknown(model, list(presets.SIZES), 'size')}; trained weights are loaded by "
                 f"Detector.from_pretrained({model!r})"
             )
-        if isinstance(classes, str):
-            raise ValueError(f"classes is the text {classes!r}; expected a list: classes=[{classes!r}]")
         names = checkpoint.check_classes(classes)
         if isinstance(model, str):
             model = presets.preset(model, len(names))

@@ -80,5 +80,7 @@ def test_rows_have_one_name_and_one_id(saved: Checkpoint, changes: dict[str, tup
 
 def test_check_classes():
     assert check_classes(["cat", "dog"]) == ("cat", "dog")
+    with pytest.raises(ValueError, match=r"classes is the text 'ab'; expected a list: classes=\['ab'\]"):
+        check_classes("ab")
     with pytest.raises(ValueError, match="classes is empty; name at least one"):
         check_classes([])

@@ -48,7 +48,9 @@ class Checkpoint:
 
 
 def check_classes(names: Sequence[str]) -> tuple[str, ...]:
-    """The names as a tuple. Raises ValueError where there is none or where two are the same."""
+    """The names as a tuple. Raises ValueError for a text, for no name and for two that are the same."""
+    if isinstance(names, str):
+        raise ValueError(f"classes is the text {names!r}; expected a list: classes=[{names!r}]")
     names = tuple(names)
     if not names:
         raise ValueError('classes is empty; name at least one, as in classes=["cat", "dog"]')

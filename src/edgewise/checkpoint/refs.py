@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgewise import classes as known
 from edgewise.checkpoint import own, published, transformers
-from edgewise.checkpoint.contents import Checkpoint, check_fit, skeleton
+from edgewise.checkpoint.contents import Checkpoint, check_classes, check_fit, skeleton
 from edgewise.config import unknown
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -72,7 +72,7 @@ def _of_file(path: Path, classes: Sequence[str] | None) -> Checkpoint:
         else:
             checkpoint = own.read(header, weights)
             if classes is not None:
-                checkpoint = replace(checkpoint, class_names=tuple(classes))
+                checkpoint = replace(checkpoint, class_names=check_classes(classes))
         check_fit(skeleton(checkpoint.config), checkpoint.weights)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -101,7 +101,7 @@ def _released(path: Path, weights: dict[str, Tensor], classes: Sequence[str] | N
     else:
         config = published.config_of(weights)
     if classes is not None:
-        names = tuple(classes)
+        names = check_classes(classes)
     if names is None:
         names = known.PUBLISHED.get(config.num_classes)
     if names is None:
