@@ -320,7 +320,7 @@ class Detector:
 def _fresh(config: ModelConfig, seed: int) -> DFine:
     """A model with weights drawn from `seed`; torch's own generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return DFine(config)
 
 

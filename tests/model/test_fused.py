@@ -69,3 +69,8 @@ def test_denoising_is_refused(tiny: DFine) -> None:
     queries = DenoisingQueries(torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, 2, 4), 1, 2)
     with pytest.raises(ValueError, match="denoising queries given to the inference form"):
         tiny.fused()(torch.rand(1, 3, 64, 64), queries)
+
+
+def test_an_inference_form_is_not_fused_again(tiny: DFine) -> None:
+    with pytest.raises(ValueError, match="inference form already"):
+        tiny.fused().fused("all")

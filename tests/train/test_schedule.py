@@ -59,5 +59,5 @@ def test_strong_augmentation_ends_before_the_plain_epochs() -> None:
 def test_a_moment_is_all_of_it_at_one_step() -> None:
     assert schedule.total_steps(PLAIN, 6) == 60
     moment = schedule.at(PLAIN, step=41, steps_per_epoch=6)
-    assert moment == schedule.Moment(epoch=6, rate=1.0, ema_decay=schedule.ema_decay(PLAIN, 41), strong=True)
+    assert moment == schedule.Moment(rate=1.0, ema_decay=schedule.ema_decay(PLAIN, 41), strong=True)
     assert not schedule.at(PLAIN, step=42, steps_per_epoch=6).strong

@@ -631,3 +631,9 @@ def test_the_trainer_gives_the_model_what_the_loader_makes(tmp_path: Path) -> No
     assert {shape[0] for shape in seen} == {2}
     assert {shape[2:] for shape in seen[3:]} == {(64, 64)}
     assert {shape[2:] for shape in seen[:3]} != {(64, 64)}
+
+
+def test_a_state_of_another_version_is_refused(tmp_path: Path) -> None:
+    torch.save({"version": 99, "step": 3}, tmp_path / "last.state")
+    with pytest.raises(ValueError, match=r"last\.state: a state of version 99.*reads 1.*last\.safetensors"):
+        read_state(tmp_path)

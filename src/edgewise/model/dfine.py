@@ -44,6 +44,8 @@ class DFine(nn.Module):
         Its output has the last layer alone, or with "all" every layer; initial logits are None.
         """
         device = next(self.parameters()).device
+        if self.decoder.denoising_class_embed is None:
+            raise ValueError("this is an inference form already; call fused() on the model it came from")
         model = copy.deepcopy(self).eval().requires_grad_(False).cpu()  # mps has no float64 to fold in
         fold_norms(model)
         model.decoder.drop_training_parts(keep=1 if layers == "last" else self.config.decoder.num_layers)

@@ -10,7 +10,6 @@ from edgewise.config import ScheduleConfig
 class Moment:
     """What holds during one step."""
 
-    epoch: int
     rate: float  # factor on every learning rate
     ema_decay: float
     strong: bool  # strong augmentation and multi-scale are on
@@ -48,10 +47,8 @@ def ema_decay(config: ScheduleConfig, step: int) -> float:
 
 def at(config: ScheduleConfig, step: int, steps_per_epoch: int) -> Moment:
     """The schedule read at one step."""
-    epoch = step // steps_per_epoch
     return Moment(
-        epoch=epoch,
         rate=rate(config, step, total_steps(config, steps_per_epoch)),
         ema_decay=ema_decay(config, step),
-        strong=is_strong(config, epoch),
+        strong=is_strong(config, step // steps_per_epoch),
     )

@@ -27,6 +27,8 @@ from edgewise.train.denoising import denoising_matches, make_denoising
 from edgewise.train.ema import MovingAverage
 from edgewise.train.optimizer import build_optimizer, set_rate
 
+STATE_VERSION = 1  # of `last.state`
+
 
 class Scores(Protocol):
     """What a validation must return to be compared and recorded."""
@@ -148,7 +150,7 @@ class Trainer:
         self.model.train()
         per_epoch = self.loader.steps_per_epoch
         for epoch in range(len(self.history), self.config.schedule.epochs):
-            strong = schedule.is_strong(self.config.schedule, epoch)
+            strong = schedule.at(self.config.schedule, epoch * per_epoch, per_epoch).strong
             start = self.step - epoch * per_epoch
             began = time.perf_counter()
             for batch in self.loader.batches(epoch, start, strong):
@@ -239,6 +241,7 @@ class Trainer:
     def save_state(self) -> None:
         """Writes `last.state`: all that a run needs to go on from this very step, in one file."""
         state = {
+            "version": STATE_VERSION,
             "step": self.step,
             "minutes": self.minutes,
             "best_ap": self.best_ap,
@@ -287,6 +290,11 @@ def read_state(folder: Path) -> dict[str, Any]:
             f"{path}: not the state of a run ({type(error).__name__}); it is damaged or of another program. "
             f"Start another run from the weights of the last epoch, {folder / 'last.safetensors'}"
         ) from error
+    if state.get("version") != STATE_VERSION:
+        raise ValueError(
+            f"{path}: a state of version {state.get('version')}, where this edgewise reads {STATE_VERSION}. "
+            f"Go on with the edgewise that wrote it, or start from {folder / 'last.safetensors'}"
+        )
     return state
 
 
