@@ -100,7 +100,7 @@ def _run(out: Path, seed: int, console: Console) -> Path:
         "Edgewise demo",
         "A small detector, trained just now on made-up scenes, looks at scenes it has never seen. The bar "
         "across each edge spans one standard deviation of that edge's own distribution to either side: "
-        "soft edges get long bars, sharp ones short bars. The bars are raw, not calibrated.",
+        "the less sure it is of an edge, the longer the bar. The bars are raw, not calibrated.",
         {
             "AP50, unseen scenes": f"{found.metrics.ap50:.3f}",
             "AP, unseen scenes": f"{found.metrics.ap:.3f}",
