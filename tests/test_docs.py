@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from edgewise import Detections, Detector
-from edgewise.cli import app
+from edgewise.cli.app import app
 from edgewise.config import ModelConfig, StageConfig, TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -2,40 +2,19 @@
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
-from edgewise import cli
 from edgewise.api import Detector
+from edgewise.cli import main
 from edgewise.data.scenes import CLASS_NAMES, SceneDataset, write_coco
+from tests.cli.conftest import Edgewise
 from tests.train.tiny import NAMES, tiny_config
 
-Edgewise = Callable[..., tuple[int, str]]
-
 COMMANDS = ("train", "evaluate", "predict", "info", "demo")
-
-
-@pytest.fixture
-def edgewise(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Edgewise:
-    """Runs the command with these words: exit code, and what it printed on both streams."""
-    monkeypatch.setattr(cli, "console", Console(stderr=True, width=400))
-
-    def run(*words: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["edgewise", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        code = left.value.code
-        return code if isinstance(code, int) else 0, " ".join((out + err).split())
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -133,58 +112,21 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) 
     def broken(text: str | None) -> None:
         raise TypeError("ours")
 
-    monkeypatch.setattr(cli, "parse_size", broken)
+    monkeypatch.setattr("edgewise.cli.train.parse_size", broken)
     monkeypatch.setattr(sys, "argv", ["edgewise", "train", "data"])
     with pytest.raises(TypeError, match="ours"):
-        cli.main()
+        main()
 
 
 def test_ctrl_c_says_how_to_go_on(edgewise: Edgewise, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(text: str | None) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "parse_size", interrupted)
+    monkeypatch.setattr("edgewise.cli.train.parse_size", interrupted)
     assert edgewise("train", "data") == (
         130,
         "stopped; a training goes on with the same command and --resume",
     )
-
-
-# ── words to values ────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [(None, None), ("640", (640, 640)), ("480x640", (480, 640)), ("64X96", (64, 96))],
-)
-def test_a_size_in_words(text: str | None, expected: tuple[int, int] | None) -> None:
-    assert cli.parse_size(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "x", "64x", "64x64x64", "-64", "6.4", "64 x 64"])
-def test_what_is_not_a_size(text: str) -> None:
-    with pytest.raises(ValueError, match="expected one side such as 640, or HEIGHTxWIDTH"):
-        cli.parse_size(text)
-
-
-def test_settings_in_words() -> None:
-    words = ["augment.crop=0.3", "optimizer.lr=4e-4", "size=[64, 96]", "precision = float32", "batch=4"]
-    changes: dict[str, Any] = cli.parse_changes(words)
-    assert changes == {
-        "augment.crop": 0.3,
-        "optimizer.lr": "4e-4",  # YAML 1.1 wants a dot in it; the settings read it all the same
-        "size": [64, 96],
-        "precision": "float32",
-        "batch": 4,
-    }
-    assert cli.parse_changes(["a==b"]) == {"a": "=b"}
-
-
-def test_where_a_number_comes_from() -> None:
-    facts = cli.provenance()
-    assert set(facts) == {"commit", "edgewise", "torch", "python", "cores", "processor"}
-    assert facts["commit"] is None or len(facts["commit"]) == 40
-    json.dumps(facts)
 
 
 # ── what the commands do ───────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,20 @@
+"""The `edgewise` command: words → settings → one call. Each command imports what it needs when it runs."""
+
+import sys
+
+from rich.markup import escape
+
+from edgewise.cli import demo, evaluate, info, predict, train  # noqa: F401  # each joins the application
+from edgewise.cli.app import app, console
+
+
+def main() -> None:
+    """Runs the command line; what a user can mend is one line and exit code 1, not a traceback."""
+    try:
+        app(sys.argv[1:])
+    except KeyboardInterrupt:
+        console.print("\nstopped; a training goes on with the same command and --resume")
+        sys.exit(130)
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,14 @@
+"""The application every command joins, and the one console it speaks on."""
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+app = App(
+    name="edgewise",
+    help="Real-time object detection with honest error bars (D-FINE).",
+    help_format="markdown",
+    suppress_keyboard_interrupt=False,  # `main` has something to say about it
+)
+console = Console(stderr=True)
+
+Flag = Parameter(negative=())

@@ -1,0 +1,112 @@
+"""`edgewise train`."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from edgewise.cli.app import Flag, app, console
+from edgewise.cli.provenance import provenance
+from edgewise.cli.words import parse_changes, parse_size, scores
+
+Changes = Annotated[list[str] | None, Parameter(name="--set", negative=())]
+
+
+@app.command
+def train(
+    data: Path,
+    *,
+    model: str = "n",
+    epochs: int | None = None,
+    size: str | None = None,
+    batch: int | None = None,
+    out: Path = Path("runs/train"),
+    backbone: Path | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    settings: Path | None = None,
+    set_: Changes = None,
+    resume: Annotated[bool, Flag] = False,
+) -> None:
+    """Train a detector on annotated images.
+
+    Writes best.safetensors (a whole detector), curves, metrics.jsonl and result.json into OUT. Ctrl-C
+    saves first; the same command with --resume goes on.
+
+    Example: `edgewise train bccd/ --model n --epochs 72 --size 640 --batch 16 --out runs/bccd`
+
+    Parameters
+    ----------
+    data
+        Folder with one COCO JSON a split (train, val, test) and its images.
+    model
+        n, s, m, l or x for fresh weights, or a checkpoint or hub name (dfine-s-coco) to start from.
+    epochs
+        Passes over the training images; 72 unless settings say otherwise.
+    size
+        Side of the square input, or HEIGHTxWIDTH, in multiples of 32; the model's own (640) by default.
+    batch
+        Images a step; 16 unless settings say otherwise.
+    out
+        Folder of the run.
+    backbone
+        A published PPHGNetV2_B*_stage1.pth for the backbone of a fresh model.
+    seed
+        Everything random follows from it.
+    device
+        cpu, cuda, cuda:1, mps; the best there is by default.
+    settings
+        YAML file as a run writes it (settings.yaml).
+    set_
+        Any other setting: --set augment.crop=0.3 --set optimizer.lr=0.0004
+    resume
+        Go on with the run in OUT, with the settings it began with.
+    """
+    from edgewise.api import Detector
+    from edgewise.data.coco import available_splits, open_dataset
+    from edgewise.presets import SIZES
+
+    pair = parse_size(size)
+    changes = parse_changes(set_ or []) | ({"device": device} if device else {})
+    if model in SIZES:
+        names = open_dataset(data, "train").class_names
+        detector = Detector(model, names, backbone=backbone, seed=seed or 0, device=device or "auto")
+    elif backbone is not None:
+        raise ValueError(f"--backbone starts a fresh model (n, s, m, l, x), but --model is {model}")
+    else:
+        detector = Detector.from_pretrained(model, device=device or "auto")
+    run = detector.train(
+        data,
+        out=out,
+        epochs=epochs,
+        size=pair,
+        batch=batch,
+        seed=seed,
+        settings=settings,
+        changes=changes,
+        resume=resume,
+        console=console,
+    )
+    split = next(name for name in ("test", "val", "train") if name in available_splits(data))
+    metrics = detector.evaluate(data, split, out=run.folder / split, progress=True)
+    numbers = metrics.to_dict()
+    result = {
+        "ap": numbers["ap"],
+        "ap50": numbers["ap50"],
+        "split": split,
+        "minutes": round(run.minutes, 1),
+        "epochs": run.config.schedule.epochs,
+        "size": list(run.config.size),
+        "command": shlex.join(["edgewise", *sys.argv[1:]]),
+        **provenance(),
+    }
+    (run.folder / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    console.print(metrics.table())
+    console.print(
+        f"{run.folder / 'best.safetensors'}: {scores(numbers, 'ap', 'ap50')} on the {split} split after "
+        f"{run.minutes:.0f} minutes; curves and pictures are beside it",
+        markup=False,
+    )

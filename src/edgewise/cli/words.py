@@ -1,0 +1,39 @@
+"""Words to values, and numbers to words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from edgewise.config import check_size
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """«640» or «480x640» (height x width) as a pair. ValueError says what is expected."""
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+        raise ValueError(f"size {text!r}: expected one side such as 640, or HEIGHTxWIDTH such as 480x640")
+    return check_size((int(sides[0]), int(sides[-1])))
+
+
+def parse_changes(words: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE words as settings; values are read as YAML."""
+    changes = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(f"--set {word}: expected KEY=VALUE, such as augment.crop=0.3")
+        try:
+            changes[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ValueError(f"--set {word}: {value!r} is not a YAML value") from None
+    return changes
+
+
+def scores(numbers: dict[str, Any], *names: str) -> str:
+    """«AP 0.512, AP50 –»: undefined numbers, those without a box to find, are a dash."""
+    values = (numbers.get(name) for name in names)
+    shown = ("–" if value is None else f"{value:.3f}" for value in values)
+    return ", ".join(f"{name.upper()} {value}" for name, value in zip(names, shown, strict=True))
