@@ -248,13 +248,15 @@ class MatchingConfig(Settings):
 class LossConfig(Settings):
     """Weights of the five losses; alpha and gamma are varifocal's, temperature is DDF's T."""
 
-    vfl: NonNegativeFloat = 1.0
+    classification: Literal["vfl", "mal"] = "vfl"  # varifocal, or matchability-aware (DEIM)
+    vfl: NonNegativeFloat = 1.0  # of the classification loss, whichever it is
     l1: NonNegativeFloat = 5.0
     giou: NonNegativeFloat = 2.0
     fgl: NonNegativeFloat = 0.15
     ddf: NonNegativeFloat = 1.5
     alpha: Probability = 0.75
     gamma: NonNegativeFloat = 2.0
+    mal_gamma: NonNegativeFloat = 1.5
     temperature: PositiveFloat = 5.0
     matching: MatchingConfig = MatchingConfig()
 
@@ -280,9 +282,23 @@ class AugmentConfig(Settings):
     base_size_weight: PositiveInt = 4  # how often the base size stands in the list of sizes
 
 
-class OptimizerConfig(Settings):
-    """AdamW; the backbone has its own rate; norms and biases are not decayed."""
+class DenseConfig(Settings):
+    """Dense one-to-one augmentation (DEIM): more objects an image, as probabilities; all 0 is off.
 
+    It is on from the share `begin` of the strong epochs to the share `end` of them.
+    """
+
+    mosaic: Probability = 0.0  # four images on one canvas
+    mixup: Probability = 0.0  # two images blended, boxes of both
+    copy_blend: Probability = 0.0  # objects of other images blended in
+    begin: Probability = 0.05
+    end: Probability = 0.5
+
+
+class OptimizerConfig(Settings):
+    """AdamW or, for matrices, Muon; the backbone has its own rate; norms and biases are not decayed."""
+
+    kind: Literal["adamw", "muon"] = "adamw"
     lr: PositiveFloat = 2e-4
     backbone_lr: PositiveFloat = 1e-4
     weight_decay: NonNegativeFloat = 1e-4
@@ -299,6 +315,7 @@ class ScheduleConfig(Settings):
     plain_epochs: NonNegativeInt = 8  # at the end without strong augmentation and multi-scale
     ema_decay: Probability = 0.9999
     ema_warmup_steps: NonNegativeInt = 1000
+    patience: NonNegativeInt = 0  # validations without a better one before the run stops; 0: never
 
     @model_validator(mode="after")
     def _ends_plainly(self) -> "ScheduleConfig":
@@ -309,6 +326,14 @@ class ScheduleConfig(Settings):
         return self
 
 
+class DistillConfig(Settings):
+    """A better Edgewise checkpoint as a teacher of scores and edge distributions; without `teacher`, off."""
+
+    teacher: str | None = None  # a file or hub name
+    weight: NonNegativeFloat = 1.0
+    temperature: PositiveFloat = 2.0
+
+
 class TrainConfig(Settings):
     """One training run."""
 
@@ -317,13 +342,21 @@ class TrainConfig(Settings):
     loss: LossConfig = LossConfig()
     denoising: DenoisingConfig = DenoisingConfig()
     augment: AugmentConfig = AugmentConfig()
+    dense: DenseConfig = DenseConfig()
+    distill: DistillConfig = DistillConfig()
     size: tuple[PositiveInt, PositiveInt] = (640, 640)
-    batch: PositiveInt = 16
+    batch: PositiveInt = 16  # images an update, over all processes and accumulated steps
+    accumulate: PositiveInt = 1  # forward and backward passes an update
+    repeat_factor: Probability = 0.0  # images with classes rarer than this share are seen more often
+    freeze: tuple[Literal["backbone", "encoder", "decoder"], ...] = ()
+    recompute: bool = False  # gradient checkpointing: less memory for a fourth more time
+    max_skipped: PositiveInt = 5  # bad steps in a row before the run stops
+    loggers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ("tensorboard",)
     workers: NonNegativeInt = 2
     validate_every: PositiveInt = 1  # epochs
     seed: NonNegativeInt = 0
     device: str = "auto"  # cuda where there is one, else mps, else cpu
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on GPUs that have it
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: on GPUs the best they have
 
     @model_validator(mode="after")
     def _sized(self) -> "TrainConfig":
