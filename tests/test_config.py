@@ -88,7 +88,10 @@ def test_unknown_lists_what_is_known_when_nothing_is_near() -> None:
         ),
         ({"augment.max_zoom": 0.5}, "settings: augment.max_zoom: Input should be greater than or equal to 1"),
         ({"optimizer.lr": -1}, "settings: optimizer.lr: Input should be greater than 0 (given -1)"),
-        ({"precision": "float16"}, "settings: precision: Input should be 'auto', 'float32', 'bfloat16' or 'float16'"),
+        (
+            {"precision": "float64"},
+            "settings: precision: Input should be 'auto', 'float32', 'bfloat16' or 'float16'",
+        ),
         (
             {"schedule.epochs": 3},
             "settings: schedule: plain_epochs=8 is more than epochs=3; set fewer of them",
