@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from edgewise.config import LossConfig, MatchingConfig
 from edgewise.distributions import bin_values
-from edgewise.losses import detection_losses, match, stop_unless_finite
+from edgewise.losses import Normalizers, detection_losses, match, stop_unless_finite
 from edgewise.structures import DenoisingQueries, LayerOutput, Matches, ModelOutput, Targets
 from edgewise.train.denoising import denoising_matches
 from tests.losses.golden import load_case, recorded_matches, recorded_name
@@ -45,11 +45,11 @@ def losses_of(
     targets: Targets,
     positives: Matches | None = None,
     config: LossConfig | None = None,
-    **normalizers: float,
+    normalizers: Normalizers | None = None,
 ) -> dict[str, Tensor]:
     config = config or LossConfig()
     matching, values = match(output, targets, config.matching), bin_values(BINS, dtype=torch.float64)
-    return detection_losses(output, targets, matching, values, config, positives, **normalizers)
+    return detection_losses(output, targets, matching, values, config, positives, normalizers)
 
 
 def random_step(*counts: int, generator: Generator) -> tuple[ModelOutput, Targets, Matches]:
@@ -164,25 +164,38 @@ def test_order_of_images_does_not_matter(generator: Generator) -> None:
     same(losses_of(mapped(output, lambda x: x.flip(0)), swapped), losses_of(output, targets))
 
 
-def test_sums_of_a_batch_are_those_of_its_images(generator: Generator) -> None:
-    """So processes that share `num_boxes` and `num_pairs` add up to one process with all images."""
-    output, targets = random_output(3, generator), random_targets(3, 0, 2, generator=generator)
-    together = losses_of(output, targets, num_boxes=4.0, num_pairs=7.0)
-    alone = [losses_of(*image(output, targets, i), num_boxes=4.0, num_pairs=7.0) for i in range(3)]
+def test_losses_of_parts_add_up_to_that_of_the_whole(generator: Generator) -> None:
+    """So processes or passes that share the counts of a step add up to one pass over all of its images."""
+    output, targets, positives = random_step(3, 0, 2, generator=generator)
+    together = losses_of(output, targets, positives)
+    parts = [part(output, targets, positives, i) for i in range(3)]
+    counts = [Normalizers.of(*one[:2], match(*one[:2], MatchingConfig()), one[2]) for one in parts]
+    assert sum(counts[1:], counts[0]) == Normalizers.of(
+        output, targets, match(output, targets, MatchingConfig()), positives
+    )
+    assert counts[0].noised_pairs == 2 * counts[0].boxes == 6
+    alone = [losses_of(*one, normalizers=sum(counts[1:], counts[0])) for one in parts]
     for name, loss in together.items():
-        if not name.startswith("ddf"):  # the mean of an image's queries, blended by the batch's counts
-            torch.testing.assert_close(loss, torch.stack([one[name] for one in alone]).sum(), msg=name)
+        torch.testing.assert_close(loss, torch.stack([one[name] for one in alone]).sum(), msg=name)
 
 
-def test_normalizers_by_default_are_the_counts_of_the_batch(generator: Generator) -> None:
+def part(
+    output: ModelOutput, targets: Targets, positives: Matches, index: int
+) -> tuple[ModelOutput, Targets, Matches]:
+    """One image of a step as a step of its own."""
+    alone, own = image(output, targets, index)
+    mine = positives.image == index
+    query, target = positives.query[mine], positives.target[mine]
+    return alone, own, Matches(torch.zeros_like(query), query, target, target)
+
+
+def test_normalizers_divide_all_but_the_two_means(generator: Generator) -> None:
     output, targets, positives = random_step(3, 2, generator=generator)
-    pairs = len(match(output, targets, MatchingConfig()).union)
+    own = Normalizers.of(output, targets, match(output, targets, MatchingConfig()), positives)
     losses = losses_of(output, targets, positives)
-    same(losses, losses_of(output, targets, positives, num_boxes=5.0, num_pairs=float(pairs)))
-    double = losses_of(output, targets, positives, num_boxes=10.0, num_pairs=2.0 * pairs)
-    for name, loss in losses.items():
-        part = 1.0 if name.startswith("ddf") else 0.5
-        torch.testing.assert_close(double[name], part * loss, msg=name)
+    same(losses, losses_of(output, targets, positives, normalizers=own))
+    for name, loss in losses_of(output, targets, positives, normalizers=own + own).items():
+        torch.testing.assert_close(loss, 0.5 * losses[name], msg=name)
 
 
 def test_two_boxes_in_one_place_are_finite_and_both_matched(generator: Generator) -> None:

@@ -44,7 +44,7 @@ def test_blends_two_means(generator: torch.Generator) -> None:
     students, teacher = normal(2, 1, 3, 4, 5, generator=generator), normal(1, 3, 4, 5, generator=generator)
     quality = torch.rand(2, 1, 3, generator=generator, dtype=torch.float64)
     matched = torch.tensor([[True, False, False]])
-    loss = decoupled_distillation(students, teacher, quality, matched, 0.3, temperature=2.0)
+    loss = decoupled_distillation(students, teacher, quality, matched, 0.3, 1, 2, temperature=2.0)
     for layer in range(2):
         weighted = quality[layer, 0, :, None] * divergence(students[layer, 0], teacher[0], 2.0)  # [Q, 4]
         expected = 0.3 * weighted[:1].mean() + 0.7 * weighted[1:].mean()
@@ -55,7 +55,8 @@ def test_blends_two_means(generator: torch.Generator) -> None:
 def test_a_mean_over_none_is_zero(matched: bool, generator: torch.Generator) -> None:
     students, teacher = normal(1, 2, 3, 4, 5, generator=generator), normal(2, 3, 4, 5, generator=generator)
     quality, mask = torch.ones(1, 2, 3, dtype=torch.float64), torch.full((2, 3), matched)
-    loss = decoupled_distillation(students, teacher, quality, mask, 0.25)
+    counts = (6, 0) if matched else (0, 6)
+    loss = decoupled_distillation(students, teacher, quality, mask, 0.25, *counts)
     expected = (0.25 if matched else 0.75) * divergence(students[0], teacher).mean()
     torch.testing.assert_close(loss[0], expected)
 
@@ -65,5 +66,5 @@ def test_gradient(generator: torch.Generator) -> None:
     quality = torch.rand(2, 1, 3, generator=generator, dtype=torch.float64)
     matched = torch.tensor([[True, False, False]])
     assert torch.autograd.gradcheck(
-        lambda x: decoupled_distillation(x, teacher, quality, matched, 0.3), students.requires_grad_()
+        lambda x: decoupled_distillation(x, teacher, quality, matched, 0.3, 1, 2), students.requires_grad_()
     )

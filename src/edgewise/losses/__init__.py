@@ -2,5 +2,6 @@
 
 from edgewise.losses.criterion import detection_losses, stop_unless_finite
 from edgewise.losses.matching import Matching, match
+from edgewise.losses.normalizers import Normalizers
 
-__all__ = ["Matching", "detection_losses", "match", "stop_unless_finite"]
+__all__ = ["Matching", "Normalizers", "detection_losses", "match", "stop_unless_finite"]

@@ -12,9 +12,10 @@ from edgewise import boxes as box
 from edgewise.config import LossConfig
 from edgewise.device import at_least_float32
 from edgewise.losses.classification import varifocal
-from edgewise.losses.distillation import decoupled_distillation, matched_emphasis
+from edgewise.losses.distillation import decoupled_distillation
 from edgewise.losses.localization import edge_goals, fine_grained_localization, giou, l1
 from edgewise.losses.matching import Matching, predictions
+from edgewise.losses.normalizers import Normalizers
 from edgewise.structures import DecoderOutput, InitialOutput, LayerOutput, Matches, ModelOutput, Targets
 
 
@@ -25,8 +26,7 @@ def detection_losses(
     values: Float[Tensor, " n"],
     config: LossConfig,
     positives: Matches | None = None,
-    num_boxes: float | None = None,
-    num_pairs: float | None = None,
+    normalizers: Normalizers | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
     """Every loss of every output, weighted: training descends their sum.
 
@@ -39,28 +39,34 @@ def detection_losses(
     part of the graph. All are computed in float32 at least.
 
     `values` are W(n); `positives` match the denoising queries with their boxes. Sums over queries are divided
-    by `num_boxes` (classification), by `num_pairs` (boxes and edges) and, of denoising queries, by
-    `num_boxes` times the number of groups. By default these are this batch's own counts, of its boxes and
-    of the pairs in `matching.union`; a distributed step passes their means over all processes, at least 1.
+    by the number of boxes (classification), by that of pairs in `matching.union` (boxes and edges) and, of
+    denoising queries, by that of positives; each at least 1. `normalizers` are these counts, by default those
+    of this very batch. With the counts of a step that is divided into passes or processes, the losses of its
+    parts add up to the loss of the whole.
     """
     if (output.denoising is None) != (positives is None):
         raise ValueError(
             f"the output has {'no ' if output.denoising is None else ''}denoising queries but positives are "
             f"{'missing' if positives is None else 'given'}; expected both or neither"
         )
-    boxes, pairs = len(targets.labels), len(matching.union)
-    num_boxes = float(max(1, boxes)) if num_boxes is None else num_boxes
-    num_pairs = float(max(1, pairs)) if num_pairs is None else num_pairs
-    emphasis = matched_emphasis(pairs, output.logits.shape[:2].numel() - pairs)
+    counts = normalizers or Normalizers.of(output, targets, matching, positives)
     numbers = [str(i) for i in range(len(output.layers))]
 
-    normal = _Supervision(matching.outputs, matching.union, emphasis, num_boxes, num_pairs)
+    normal = _Supervision(
+        matching.outputs, matching.union, counts.emphasis, counts.boxes, counts.pairs, counts.others
+    )
     losses = _named(_terms(output, normal, targets, values, config), [*numbers, "initial", "encoder"])
     del losses[f"ddf/{numbers[-1]}"]  # the last layer is the teacher
 
     positives = _no_matches(targets.labels.device) if positives is None else positives
-    num_noised = num_boxes * max(1, len(positives) // max(1, boxes))
-    noised = _Supervision((positives,) * (len(numbers) + 1), positives, emphasis, num_noised, num_noised)
+    noised = _Supervision(
+        (positives,) * (len(numbers) + 1),
+        positives,
+        counts.emphasis,
+        counts.noised_pairs,
+        counts.noised_pairs,
+        counts.noised_others,
+    )
     denoising = output.denoising or _without_queries(output)
     terms = _terms(denoising, noised, targets, values, config)
     return losses | _named(terms, [*(f"dn/{number}" for number in numbers), "dn/initial"])
@@ -69,14 +75,16 @@ def detection_losses(
 @dataclass(frozen=True)
 class _Supervision:
     """What one kind of query is to learn: the matches of each output for classification (`own`) and those
-    that all of them share for boxes and edges, DDF's emphasis, and what the sums are divided by.
+    that all of them share for boxes and edges, DDF's emphasis, and how many the whole step has of own matches
+    (of one output), of shared ones, and of queries without.
     """
 
     own: tuple[Matches, ...]
     shared: Matches
     emphasis: float
-    num_own: float
-    num_shared: float
+    num_own: int
+    num_shared: int
+    num_others: int
 
 
 def _terms(
@@ -98,14 +106,22 @@ def _terms(
     matched = torch.zeros(boxes.shape[1:3], dtype=torch.bool, device=boxes.device)
     matched[image, query] = True
     ddf = decoupled_distillation(
-        edge_logits[:-1], edge_logits[-1], quality[:-1], matched, given.emphasis, config.temperature
+        edge_logits[:-1],
+        edge_logits[-1],
+        quality[:-1],
+        matched,
+        given.emphasis,
+        given.num_shared,
+        given.num_others,
+        config.temperature,
     )
     taught = edge_logits[-1:, :, :0].sum((1, 2, 3, 4))  # the last layer is the teacher itself: 0
+    num_own, num_shared = max(1, given.num_own), max(1, given.num_shared)
     return {
-        "vfl": config.vfl * _classification(logits, boxes, given.own, targets, config) / given.num_own,
-        "l1": config.l1 * l1(found, goals).sum(-1) / given.num_shared,
-        "giou": config.giou * giou(found, goals).sum(-1) / given.num_shared,
-        "fgl": config.fgl * fgl.sum(-1) / given.num_shared,
+        "vfl": config.vfl * _classification(logits, boxes, given.own, targets, config) / num_own,
+        "l1": config.l1 * l1(found, goals).sum(-1) / num_shared,
+        "giou": config.giou * giou(found, goals).sum(-1) / num_shared,
+        "fgl": config.fgl * fgl.sum(-1) / num_shared,
         "ddf": config.ddf * torch.cat([ddf, taught]),
     }
 

@@ -27,18 +27,18 @@ def decoupled_distillation(
     quality: Float[Tensor, "L B Q"],
     matched: Bool[Tensor, "B Q"],
     emphasis: float,
+    num_matched: int,
+    num_others: int,
     temperature: float = 5.0,
 ) -> Float[Tensor, " L"]:
     """DDF (Eq. 6) of each layer: the mean over matched queries' edges blended with that over all others'.
 
     `quality` weights a query: the IoU of the student's box with its target where `matched`, the teacher's
-    best score elsewhere. `emphasis` is the share of the matched mean. A mean over none is 0.
+    best score elsewhere. `emphasis` is the share of the matched mean. `num_matched` and `num_others` are the
+    queries that the two means are over: those given here, or all of a step of which these are a part. The
+    losses of its parts then add up to that of the whole. A mean over none is 0.
     """
     loss = divergence(students, teacher.expand_as(students), temperature).mean(-1)  # [L, B, Q]
-    count = matched.sum()
-    share = torch.where(
-        matched,
-        emphasis / count.clamp(min=1),
-        (1 - emphasis) / (matched.numel() - count).clamp(min=1),
-    )
+    share = torch.full_like(loss[0], (1 - emphasis) / max(1, num_others))
+    share = share.masked_fill(matched, emphasis / max(1, num_matched))
     return (share * quality.detach() * loss).sum((1, 2))
