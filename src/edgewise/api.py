@@ -14,13 +14,16 @@ from edgewise.config import ModelConfig, TrainConfig, read_settings, unknown
 from edgewise.device import resolve_device
 from edgewise.model import DFine
 from edgewise.predict.predictor import Predictor
+from edgewise.recipe import Start, input_size, recommend
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from edgewise.evaluation.coco import Metrics
     from edgewise.evaluation.run import AnnotatedImages
+    from edgewise.predict.predictor import Threshold
     from edgewise.predict.sources import Source
+    from edgewise.thresholds import Thresholds
     from edgewise.train.trainer import TrainSet
 
 
@@ -81,7 +84,7 @@ class Detector:
         if backbone is not None:
             checkpoint.load_backbone(backbone, network)
         self._adopt(network, names, None, device)
-        self.pretrained = backbone is not None
+        self.trained: Start = "fresh" if backbone is None else "backbone"
 
     @classmethod
     def from_pretrained(
@@ -99,7 +102,7 @@ class Detector:
     def _of(cls, loaded: checkpoint.Checkpoint, device: str) -> "Detector":
         self = cls.__new__(cls)
         self._adopt(checkpoint.build(loaded), loaded.class_names, loaded.category_ids, device)
-        self.pretrained = True
+        self.trained = "detector"
         self._origin = loaded
         return self
 
@@ -115,6 +118,11 @@ class Detector:
     def config(self) -> ModelConfig:
         return self.model.config
 
+    @property
+    def thresholds(self) -> "Thresholds | None":
+        """The score thresholds of best F1 that the checkpoint holds; what `threshold="auto"` applies."""
+        return self._origin.thresholds if self._origin else None
+
     # ── predict ────────────────────────────────────────────────────────────────────────────────────
 
     def predictor(self, size: Size | None = None, model: DFine | None = None) -> Predictor:
@@ -129,12 +137,13 @@ class Detector:
             class_names=self.class_names,
             category_ids=self.category_ids,
             values=bin_values(decoder.num_bins, decoder.a, decoder.c),
+            thresholds=self.thresholds,
         )
 
     def predict(
         self,
         source: "Source",
-        threshold: float = 0.5,
+        threshold: "Threshold" = 0.5,
         *,
         batch: int = 8,
         size: Size | None = None,
@@ -143,8 +152,9 @@ class Detector:
         """Detections of `source`: one for one image, a list for many, a generator with `stream=True`.
 
         `source`: a path, glob, folder or URL; a PIL image; RGB uint8 [H, W, 3]; a tensor [3, H, W] in
-        [0, 1]; or a list of these. Objects scoring at least `threshold` are kept; boxes are in pixels of
-        the original, upright image. `size` overrides the trained one, in multiples of 32.
+        [0, 1]; or a list of these. Objects scoring at least `threshold` are kept: one for all classes, one
+        a class by label, or "auto", the checkpoint's own. Boxes are in pixels of the original, upright
+        image. `size` overrides the trained one, in multiples of 32.
         """
         return self.predictor(size).predict(source, threshold=threshold, batch=batch, stream=stream)
 
@@ -189,29 +199,34 @@ class Detector:
         resume: bool = False,
         console: "Console | None" = None,
     ) -> Run:
-        """Trains on a folder of COCO annotations; afterwards this detector has the best averaged weights.
+        """Trains on an annotated data set; afterwards this detector has the best averaged weights.
 
         The classes become those of the data: those of a name this detector knows keep their weights, the
-        others start fresh. `settings` (a TrainConfig or its YAML file; default: `presets.recipe`) may be
-        changed by the named arguments and by `changes`, {"augment.flip": 0.3}. `size` is one side or
-        (height, width). What lands in `out` says `train.trainer.Trainer`. A stopped run goes on with
-        `resume=True`, with the settings it began with. It runs on this detector's device, unless that is
-        the best there is and settings say otherwise.
+        others start fresh. Settings follow from the data (`recipe.recommend`), and the reasons are printed;
+        `settings` (a TrainConfig or its YAML file) stands in for them. Both may be changed by the named
+        arguments and by `changes`, {"augment.flip": 0.3}. `size` is (height, width), or bounds the longer
+        side of an input that has the shape of the images. What lands in `out` says `train.trainer.Trainer`.
+        A stopped run goes on with `resume=True`, with the settings it began with. It runs on this
+        detector's device, unless that is the best there is and settings say otherwise.
         """
         from rich.console import Console
 
         from edgewise.data.coco import available_splits, open_dataset
-        from edgewise.train.trainer import read_state
+        from edgewise.data.facts import data_facts
+        from edgewise.train.state import read_state
 
+        console = console or Console(stderr=True)
         train_set = open_dataset(data, "train")
         val_set = open_dataset(data, "val") if "val" in available_splits(data) else None
-        console = console or Console(stderr=True)
         for note in (*train_set.notes, *(val_set.notes if val_set else ())):
             console.print(note, markup=False, highlight=False)
+        facts = data_facts(train_set)
+        if isinstance(size, int) and (resume or settings is not None):
+            size, _ = input_size(facts, size)
         device = None if self.device == resolve_device("auto") else str(self.device)
         named: dict[str, Any] = {
             "schedule.epochs": epochs,
-            "size": _pair(size),
+            "size": size if isinstance(size, tuple) else None,
             "batch": batch,
             "seed": seed,
             "device": device,
@@ -224,14 +239,18 @@ class Detector:
         elif resume:
             config = TrainConfig.model_validate(read_state(Path(out))["config"])
         else:
-            config = presets.recipe(
+            recipe = recommend(
                 self.config.name,
-                epochs=given.get("schedule.epochs", 72),
-                batch=given.get("batch", 16),
-                size=given.get("size", self.config.size),
-                images=len(train_set),
-                pretrained=self.pretrained,
+                facts,
+                self.trained,
+                side=size if isinstance(size, int) else max(self.config.size),
+                size=given.get("size"),
+                epochs=given.get("schedule.epochs"),
+                batch=given.get("batch"),
             )
+            config = recipe.config
+            for reason in recipe.reasons:
+                console.print(reason, markup=False, highlight=False)
         return self.fit(train_set, val_set, config.updated(given), out, resume=resume, console=console)
 
     def fit(
@@ -249,7 +268,8 @@ class Detector:
 
         from edgewise.evaluation.run import categories_of
         from edgewise.train.progress import run
-        from edgewise.train.trainer import Trainer, read_state
+        from edgewise.train.state import read_state
+        from edgewise.train.trainer import Trainer
 
         console, folder, names = console or Console(stderr=True), Path(out), train_set.class_names
         if val_set is not None:
@@ -267,7 +287,7 @@ class Detector:
             model.eval()
         best = checkpoint.load(folder / "best.safetensors")
         self._adopt(checkpoint.build(best), best.class_names, best.category_ids, str(trainer.device))
-        self.pretrained, self._origin = True, best
+        self.trained, self._origin = "detector", best
         metrics = validate(self.model) if validate else None
         return Run(folder, metrics, config, trainer.minutes)
 
@@ -285,7 +305,7 @@ class Detector:
             return self.model
         model = _fresh(self.config.updated({"num_classes": len(names)}), seed)
         kept = transfer(self.model, model, self.class_names, names)
-        if self.pretrained:
+        if self.trained == "detector":
             text = f"classes from the data: {len(kept)} of {len(names)} known already: {', '.join(kept)}"
             console.print(text, markup=False, highlight=False)
         return model
@@ -302,6 +322,7 @@ class Detector:
             step=self._origin.step if self._origin else None,
             recipe=self._origin.recipe if self._origin else None,
             metrics=self._origin.metrics if self._origin else None,
+            thresholds=self.thresholds,
         )
 
     def save(self, path: str | Path, *, half: bool = False) -> None:

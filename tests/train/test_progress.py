@@ -14,7 +14,8 @@ from rich.console import Console
 
 from edgewise.structures import Batch
 from edgewise.train.progress import epoch_line, run
-from edgewise.train.trainer import Trainer, read_state
+from edgewise.train.state import read_state
+from edgewise.train.trainer import Trainer
 from tests.train.tiny import Patches, settings, trainer
 
 HANDLERS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

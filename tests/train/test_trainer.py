@@ -16,7 +16,10 @@ from edgewise.config import TrainConfig, read_settings
 from edgewise.model import DFine
 from edgewise.structures import Batch
 from edgewise.train.curves import LOSSES
-from edgewise.train.trainer import EpochMeter, StepReport, Trainer, noise, read_state
+from edgewise.train.meter import EpochMeter, StepReport
+from edgewise.train.state import read_state
+from edgewise.train.step import noise
+from edgewise.train.trainer import Trainer
 from tests.train.tiny import NAMES, Patches, settings, tiny_config, tiny_model, trainer
 
 

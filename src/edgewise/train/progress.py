@@ -19,7 +19,8 @@ from rich.progress import (
 from rich.text import Text
 
 from edgewise.extras import require
-from edgewise.train.trainer import StepReport, Trainer
+from edgewise.train.meter import StepReport
+from edgewise.train.trainer import Trainer
 
 
 def run(trainer: Trainer, console: Console) -> None:

@@ -4,13 +4,10 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from edgewise import checkpoint
@@ -18,16 +15,16 @@ from edgewise.config import TrainConfig, write_settings
 from edgewise.data.loader import Samples, TrainLoader
 from edgewise.device import resolve_device
 from edgewise.distributions import bin_values
-from edgewise.losses import detection_losses, match, stop_unless_finite
+from edgewise.losses import stop_unless_finite
 from edgewise.model import DFine
 from edgewise.structures import Batch
 from edgewise.train import schedule
-from edgewise.train.curves import LOSSES, plot_curves
-from edgewise.train.denoising import denoising_matches, make_denoising
+from edgewise.train.curves import plot_curves
 from edgewise.train.ema import MovingAverage
+from edgewise.train.meter import EpochMeter, StepReport
 from edgewise.train.optimizer import build_optimizer, set_rate
-
-STATE_VERSION = 1  # of `last.state`
+from edgewise.train.state import check_same_run, read_state, write_state
+from edgewise.train.step import step_losses
 
 
 class Scores(Protocol):
@@ -47,35 +44,6 @@ class TrainSet(Samples, Protocol):
 
     @property
     def category_ids(self) -> tuple[int, ...]: ...
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """One optimizer update: its weighted loss terms by name, and the gradient's norm before clipping."""
-
-    step: int
-    losses: dict[str, float]
-    grad_norm: float
-    images: int
-    wait_s: float  # spent waiting for the batch
-    total_s: float
-
-    @property
-    def total(self) -> float:
-        return math.fsum(self.losses.values())
-
-    def by_kind(self) -> dict[str, float]:
-        """Terms summed over layers: vfl, l1, giou, fgl, ddf."""
-        sums = dict.fromkeys(LOSSES, 0.0)
-        for name, value in self.losses.items():
-            sums[name.split("/")[0]] += value
-        return sums
-
-
-def _uses_bfloat16(config: TrainConfig, device: torch.device) -> bool:
-    if config.precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return config.precision == "bfloat16"
 
 
 class Trainer:
@@ -114,11 +82,6 @@ class Trainer:
         decoder = model.config.decoder
         self._values = bin_values(decoder.num_bins, decoder.a, decoder.c, device=self.device)
         self._trained = [p for p in self.model.parameters() if p.requires_grad]
-        self._autocast = (
-            partial(torch.autocast, self.device.type, torch.bfloat16)
-            if _uses_bfloat16(config, self.device)
-            else nullcontext
-        )
         if resume:
             self._load_state()
         folder.mkdir(parents=True, exist_ok=True)
@@ -175,15 +138,7 @@ class Trainer:
         config, step = self.config, self.step
         moment = schedule.at(config.schedule, step, self.loader.steps_per_epoch)
         set_rate(self.optimizer, moment.rate)
-        queries = make_denoising(
-            batch.targets, self.model.config.num_classes, config.denoising, noise(config.seed, step)
-        )
-        positives = None if queries is None else denoising_matches(batch.targets, queries).to(self.device)
-        batch = batch.to(self.device)
-        with self._autocast():
-            output = self.model(batch.images, None if queries is None else queries.to(self.device))
-        matching = match(output, batch.targets, config.loss.matching)
-        losses = detection_losses(output, batch.targets, matching, self._values, config.loss, positives)
+        losses = step_losses(self.model, batch, step, config, self._values)
         values = stop_unless_finite(losses, step)
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
@@ -241,7 +196,6 @@ class Trainer:
     def save_state(self) -> None:
         """Writes `last.state`: all that a run needs to go on from this very step, in one file."""
         state = {
-            "version": STATE_VERSION,
             "step": self.step,
             "minutes": self.minutes,
             "best_ap": self.best_ap,
@@ -255,97 +209,16 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "meter": asdict(self.meter),
         }
-        checkpoint.atomic_write(self.folder / "last.state", lambda path: torch.save(state, path))
+        write_state(self.folder, state)
 
     def _load_state(self) -> None:
-        path, state = self.folder / "last.state", read_state(self.folder)
-        _same_settings(TrainConfig.model_validate(state["config"]), self.config, path)
-        if state["class_names"] != list(self.data.class_names):
-            raise ValueError(
-                f"{path} was trained on classes {state['class_names']}; the data now has "
-                f"{list(self.data.class_names)}; resume with the data it began with"
-            )
-        if state["images"] != len(self.data):
-            raise ValueError(
-                f"{path} was trained on {state['images']} images; the data now has {len(self.data)}; "
-                "resume with the data it began with"
-            )
+        state = read_state(self.folder)
+        check_same_run(
+            state, self.config, list(self.data.class_names), len(self.data), self.folder / "last.state"
+        )
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best_ap, self.history = state["step"], state["best_ap"], state["history"]
         self._began -= 60 * state["minutes"]
         self.meter = EpochMeter(**state["meter"])
-
-
-def read_state(folder: Path) -> dict[str, Any]:
-    """What `last.state` of a run's folder holds, on the host. Nothing in it is executed."""
-    path = folder / "last.state"
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: nothing to resume; start the run without resume")
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises nearly anything on a damaged or foreign file
-        raise ValueError(
-            f"{path}: not the state of a run ({type(error).__name__}); it is damaged or of another program. "
-            f"Start another run from the weights of the last epoch, {folder / 'last.safetensors'}"
-        ) from error
-    if state.get("version") != STATE_VERSION:
-        raise ValueError(
-            f"{path}: a state of version {state.get('version')}, where this edgewise reads {STATE_VERSION}. "
-            f"Go on with the edgewise that wrote it, or start from {folder / 'last.safetensors'}"
-        )
-    return state
-
-
-def noise(seed: int, step: int) -> torch.Generator:
-    """The stream of a step's denoising noise: keyed, so that a resumed run draws the same."""
-    key = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(key >> np.uint64(1)))
-
-
-def _same_settings(old: TrainConfig, new: TrainConfig, path: Path) -> None:
-    """Refuses to resume with settings that would make it another run."""
-    free = {"device", "workers"}
-    before, after = old.model_dump(exclude=free), new.model_dump(exclude=free)
-    changed = "; ".join(_changes(before, after))
-    if changed:
-        raise ValueError(f"{path} was made with other settings; resume with the same: {changed}")
-
-
-def _changes(before: dict[str, Any], after: dict[str, Any], section: str = "") -> Iterator[str]:
-    """«schedule.epochs: 50 before, 60 now» for every setting that differs."""
-    for key, old in before.items():
-        new = after[key]
-        if isinstance(old, dict):
-            yield from _changes(old, new, f"{section}{key}.")
-        elif old != new:
-            yield f"{section}{key}: {old} before, {new} now"
-
-
-@dataclass
-class EpochMeter:
-    """Sums over the steps of one epoch; goes into the state file, since a run may stop within one."""
-
-    losses: dict[str, float] = field(default_factory=lambda: dict.fromkeys(LOSSES, 0.0))
-    steps: int = 0
-    images: int = 0
-    wait_s: float = 0.0
-    total_s: float = 0.0
-
-    def add(self, report: StepReport) -> None:
-        for name, value in report.by_kind().items():
-            self.losses[name] += value
-        self.steps += 1
-        self.images += report.images
-        self.wait_s += report.wait_s
-        self.total_s += report.total_s
-
-    def summary(self) -> dict[str, Any]:
-        """Mean loss by kind, images per second and the share of the time spent waiting for data."""
-        return {
-            "loss": {name: value / max(1, self.steps) for name, value in self.losses.items()},
-            "images_per_s": round(self.images / max(1e-9, self.total_s), 2),
-            "wait_share": round(self.wait_s / max(1e-9, self.total_s), 4),
-            "train_s": round(self.total_s, 2),
-        }

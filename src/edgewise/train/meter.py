@@ -1,0 +1,58 @@
+"""What the steps of a run add up to."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgewise.train.curves import LOSSES
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One optimizer update: its weighted loss terms by name, and the gradient's norm before clipping."""
+
+    step: int
+    losses: dict[str, float]
+    grad_norm: float
+    images: int
+    wait_s: float  # spent waiting for the batch
+    total_s: float
+
+    @property
+    def total(self) -> float:
+        return math.fsum(self.losses.values())
+
+    def by_kind(self) -> dict[str, float]:
+        """Terms summed over layers: vfl, l1, giou, fgl, ddf."""
+        sums = dict.fromkeys(LOSSES, 0.0)
+        for name, value in self.losses.items():
+            sums[name.split("/")[0]] += value
+        return sums
+
+
+@dataclass
+class EpochMeter:
+    """Sums over the steps of one epoch; goes into the state file, since a run may stop within one."""
+
+    losses: dict[str, float] = field(default_factory=lambda: dict.fromkeys(LOSSES, 0.0))
+    steps: int = 0
+    images: int = 0
+    wait_s: float = 0.0
+    total_s: float = 0.0
+
+    def add(self, report: StepReport) -> None:
+        for name, value in report.by_kind().items():
+            self.losses[name] += value
+        self.steps += 1
+        self.images += report.images
+        self.wait_s += report.wait_s
+        self.total_s += report.total_s
+
+    def summary(self) -> dict[str, Any]:
+        """Mean loss by kind, images per second and the share of the time spent waiting for data."""
+        return {
+            "loss": {name: value / max(1, self.steps) for name, value in self.losses.items()},
+            "images_per_s": round(self.images / max(1e-9, self.total_s), 2),
+            "wait_share": round(self.wait_s / max(1e-9, self.total_s), 4),
+            "train_s": round(self.total_s, 2),
+        }
