@@ -75,7 +75,7 @@ def test_a_fresh_detector_of_a_published_size() -> None:
     assert det.class_names == ("cat", "dog")
     assert det.category_ids is None
     assert det.config == preset("n", 2)
-    assert not det.pretrained
+    assert det.trained == "fresh"
     assert repr(det) == "Detector('n', 2 classes, 640x640)"
 
 
@@ -159,7 +159,7 @@ def test_fresh_weights_on_a_published_backbone_keep_it_frozen(
     det = Detector("l", ["cat"], backbone="PPHGNetV2_B4_stage1.pth")
     assert loaded == ["PPHGNetV2_B4_stage1.pth"]
     assert det.config == preset("l", 1)
-    assert det.pretrained
+    assert det.trained == "backbone"
 
 
 # ── predicting ─────────────────────────────────────────────────────────────────────────────────────
@@ -203,7 +203,7 @@ def test_saved_and_loaded_it_predicts_the_same(image: np.ndarray, tmp_path: Path
     loaded = Detector.from_pretrained(tmp_path / "rgb.safetensors", device="cpu")
     assert same(det.predict(image, 0.0), loaded.predict(image, 0.0))
     assert (loaded.class_names, loaded.category_ids, loaded.config) == (NAMES, None, det.config)
-    assert loaded.pretrained
+    assert loaded.trained == "detector"
     assert not loaded.model.training
 
 
@@ -273,7 +273,7 @@ def test_a_training_returns_the_best_weights_and_their_metrics(
     assert det.class_names == CLASS_NAMES
     assert det.category_ids == SceneDataset.category_ids
     assert det.config.size == (96, 96)
-    assert det.pretrained
+    assert det.trained == "detector"
     assert not det.model.training
     assert run.metrics is not None
     assert run.metrics.to_dict() == det.evaluate(folder, split="val").to_dict()
@@ -430,7 +430,7 @@ def test_a_stopped_training_leaves_a_detector_that_predicts(tmp_path: Path, cons
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({"size": 100}, "settings: size 100x100 (height x width): 100 is not a positive multiple of 32"),
+        ({"size": 100}, "size 100x100 (height x width): 100 is not a positive multiple of 32"),
         ({"epochs": 0}, "settings: schedule.epochs: Input should be greater than 0 (given 0)"),
         ({"batch": -1}, "settings: batch: Input should be greater than 0 (given -1)"),
         ({"changes": {"schedule.epoch": 3}}, "settings: unknown key schedule.epoch; did you mean"),

@@ -48,7 +48,8 @@ class Detector:
 
     `Detector("n", classes=["cat", "dog"])` has fresh weights of size n, s, m, l or x;
     `Detector.from_pretrained(ref)` loads trained ones. `model` is the network itself,
-    images [B, 3, H, W] in [0, 1] → ModelOutput, in evaluation form.
+    images [B, 3, H, W] in [0, 1] → ModelOutput, in evaluation form; `thresholds` what the threshold "auto"
+    stands for: the scores of best F1 that a checkpoint holds, or `Metrics.thresholds` of any evaluation.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Detector:
         self = cls.__new__(cls)
         self._adopt(checkpoint.build(loaded), loaded.class_names, loaded.category_ids, device)
         self.trained = "detector"
-        self._origin = loaded
+        self._origin, self.thresholds = loaded, loaded.thresholds
         return self
 
     def _adopt(
@@ -113,15 +114,11 @@ class Detector:
         self.model = model.to(self.device).eval()
         self.class_names, self.category_ids = names, category_ids
         self._origin: checkpoint.Checkpoint | None = None
+        self.thresholds: Thresholds | None = None
 
     @property
     def config(self) -> ModelConfig:
         return self.model.config
-
-    @property
-    def thresholds(self) -> "Thresholds | None":
-        """The score thresholds of best F1 that the checkpoint holds; what `threshold="auto"` applies."""
-        return self._origin.thresholds if self._origin else None
 
     # ── predict ────────────────────────────────────────────────────────────────────────────────────
 
@@ -287,7 +284,7 @@ class Detector:
             model.eval()
         best = checkpoint.load(folder / "best.safetensors")
         self._adopt(checkpoint.build(best), best.class_names, best.category_ids, str(trainer.device))
-        self.trained, self._origin = "detector", best
+        self.trained, self._origin, self.thresholds = "detector", best, best.thresholds
         metrics = validate(self.model) if validate else None
         return Run(folder, metrics, config, trainer.minutes)
 

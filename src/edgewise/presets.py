@@ -9,7 +9,6 @@ from edgewise.config import (
     EncoderConfig,
     ModelConfig,
     StageConfig,
-    TrainConfig,
     unknown,
 )
 
@@ -110,39 +109,3 @@ def preset(size: str, num_classes: int) -> ModelConfig:
 def trainable(config: ModelConfig) -> ModelConfig:
     """The same model with nothing frozen: what fresh weights need, since frozen noise never learns."""
     return config.updated({"backbone.freeze_stem": False, "backbone.freeze_norms": False})
-
-
-# Published rate, backbone rate, weight decay and the batch they belong to (from an ImageNet backbone).
-_RATES = {
-    "n": (8e-4, 4e-4, 1e-4, 128),
-    "s": (2e-4, 1e-4, 1e-4, 32),
-    "m": (2e-4, 2e-5, 1e-4, 32),
-    "l": (2.5e-4, 1.25e-5, 1.25e-4, 32),
-    "x": (2.5e-4, 2.5e-6, 1.25e-4, 32),
-}
-
-
-def recipe(
-    name: str, *, epochs: int, batch: int, size: tuple[int, int], images: int, pretrained: bool
-) -> TrainConfig:
-    """Training settings for a model of that name (an unknown one trains like `n`) on so many images.
-
-    The published rates go with the square root of the batch; a backbone without pre-trained weights takes
-    the full rate. Warm-up is at most a tenth of the run; its last tenth is without strong augmentation.
-    Raises ValueError naming what is out of range.
-    """
-    config = TrainConfig().updated(
-        {"schedule.epochs": epochs, "schedule.plain_epochs": 0, "size": size, "batch": batch}
-    )
-    epochs, batch = config.schedule.epochs, config.batch  # checked
-    lr, backbone_lr, weight_decay, published = _RATES.get(name, _RATES["n"])
-    scale = (batch / published) ** 0.5
-    return config.updated(
-        {
-            "schedule.warmup_steps": min(500, epochs * max(1, images // batch) // 10),
-            "schedule.plain_epochs": epochs // 10,
-            "optimizer.lr": lr * scale,
-            "optimizer.backbone_lr": (backbone_lr if pretrained else lr) * scale,
-            "optimizer.weight_decay": weight_decay,
-        }
-    )

@@ -36,7 +36,7 @@ def train(
     Writes best.safetensors (a whole detector), curves, metrics.jsonl and result.json into OUT. Ctrl-C
     saves first; the same command with --resume goes on.
 
-    Example: `edgewise train bccd/ --model n --epochs 72 --size 640 --batch 16 --out runs/bccd`
+    Example: `edgewise train bccd/ --model n --out runs/bccd`
 
     Parameters
     ----------
@@ -45,11 +45,12 @@ def train(
     model
         n, s, m, l or x for fresh weights, or a checkpoint or hub name (dfine-s-coco) to start from.
     epochs
-        Passes over the training images; 72 unless settings say otherwise.
+        Passes over the training images; follows from their number by default.
     size
-        Side of the square input, or HEIGHTxWIDTH, in multiples of 32; the model's own (640) by default.
+        Most the longer side of the input may have (640 by default), in multiples of 32; the shorter follows
+        the images' shape. Or HEIGHTxWIDTH.
     batch
-        Images a step; 16 unless settings say otherwise.
+        Images a step; follows from their number by default.
     out
         Folder of the run.
     backbone
@@ -69,7 +70,7 @@ def train(
     from edgewise.data.coco import available_splits, open_dataset
     from edgewise.presets import SIZES
 
-    pair = parse_size(size)
+    sides = parse_size(size)
     changes = parse_changes(set_ or []) | ({"device": device} if device else {})
     if model in SIZES:
         names = open_dataset(data, "train").class_names
@@ -82,7 +83,7 @@ def train(
         data,
         out=out,
         epochs=epochs,
-        size=pair,
+        size=sides,
         batch=batch,
         seed=seed,
         settings=settings,

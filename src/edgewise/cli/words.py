@@ -8,14 +8,15 @@ import yaml
 from edgewise.config import check_size
 
 
-def parse_size(text: str | None) -> tuple[int, int] | None:
-    """«640» or «480x640» (height x width) as a pair. ValueError says what is expected."""
+def parse_size(text: str | None) -> int | tuple[int, int] | None:
+    """«640» as a side, «480x640» (height x width) as a pair. ValueError says what is expected."""
     if text is None:
         return None
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isdecimal() for side in sides):
         raise ValueError(f"size {text!r}: expected one side such as 640, or HEIGHTxWIDTH such as 480x640")
-    return check_size((int(sides[0]), int(sides[-1])))
+    height, width = check_size((int(sides[0]), int(sides[-1])))
+    return height if len(sides) == 1 else (height, width)
 
 
 def parse_changes(words: Sequence[str]) -> dict[str, Any]:

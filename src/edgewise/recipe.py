@@ -1,0 +1,179 @@
+"""Training settings that follow from the data: documented rules, each with its reason in words.
+
+The rules start from the published hyper-parameters of each size (arXiv 2410.13842) and bend them towards
+small data sets, as measured (docs/training.md, benchmarks/results).
+"""
+
+from dataclasses import dataclass
+from math import ceil, floor, log2, sqrt
+from typing import Any, Literal
+
+from edgewise.config import STRIDE, TrainConfig, check_size
+
+Start = Literal["fresh", "backbone", "detector"]  # which weights are trained already
+
+COCO_IMAGES = 118_287
+SMALL_SET = 20_000  # images; the published schedule is for larger sets
+ONE_SCALE = 0.5  # octaves
+
+# Published for custom data from an ImageNet backbone: rate, backbone rate, weight decay, at batch
+_RATES = {
+    "n": (8e-4, 4e-4, 1e-4, 128),
+    "s": (4e-4, 2e-4, 1e-4, 64),
+    "m": (2.5e-4, 2.5e-5, 1.25e-4, 32),
+    "l": (2.5e-4, 1.25e-5, 1.25e-4, 32),
+    "x": (2.5e-4, 2.5e-6, 1.25e-4, 32),
+}
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the recipe asks of the training images; `data.facts` reads it off a data set.
+
+    images        how many
+    boxes         in all
+    most_boxes    in one image
+    size          (height, width) in pixels, median
+    one_shape     nine of ten images have the median's aspect, give or take 5 %
+    scale_spread  how much box sides of one class differ: standard deviation in octaves, mean over boxes
+    """
+
+    images: int
+    boxes: int
+    most_boxes: int
+    size: tuple[int, int]
+    one_shape: bool
+    scale_spread: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Complete settings, and one sentence a decision for the person who starts the run."""
+
+    config: TrainConfig
+    reasons: tuple[str, ...]
+
+
+def recommend(
+    name: str,
+    facts: DataFacts,
+    start: Start,
+    *,
+    side: int = 640,
+    size: tuple[int, int] | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+) -> Recipe:
+    """The recipe for a model of that name (an unknown one trains like n) on data like this.
+
+    `side` bounds the longer side of the input; `size`, `epochs` and `batch` are taken as given, and the rest
+    follows from them. Raises ValueError naming what is out of range.
+    """
+    size, why_size = (check_size(size), "as given") if size else input_size(facts, side)
+    epochs, why_epochs = (epochs, "as given") if epochs is not None else _epochs(facts.images, start)
+    batch, why_batch = (batch, "as given") if batch is not None else _batch(facts.images)
+    base = TrainConfig().updated(
+        {"schedule.epochs": epochs, "schedule.plain_epochs": 0, "size": size, "batch": batch}
+    )
+    epochs, batch = base.schedule.epochs, base.batch  # checked
+    per_epoch = max(1, facts.images // batch)
+    steps = epochs * per_epoch
+    rates, why_rates = _rates(name, batch, start)
+    schedule, why_schedule = _schedule(facts.images, epochs, per_epoch)
+    augment, why_augment = _augment(facts)
+    config = base.updated(rates | schedule | augment | {"validate_every": max(1, round(epochs / 50))})
+    queries = f"{facts.boxes / max(1, facts.images):.1f} boxes an image, at most {facts.most_boxes}"
+    return Recipe(
+        config,
+        (
+            f"{facts.images} training images, {queries}; start: {_START[start]}",
+            f"size {size[0]}x{size[1]} (height x width): {why_size}",
+            f"batch {batch}, {per_epoch} steps an epoch: {why_batch}",
+            f"{epochs} epochs, {steps} steps: {why_epochs}",
+            f"rate {config.optimizer.lr:.2g}, backbone {config.optimizer.backbone_lr:.2g}: {why_rates}",
+            why_schedule,
+            why_augment,
+        ),
+    )
+
+
+_START = {
+    "fresh": "fresh weights",
+    "backbone": "a trained backbone",
+    "detector": "a trained detector",
+}
+
+
+def input_size(facts: DataFacts, side: int) -> tuple[tuple[int, int], str]:
+    """(height, width) of the images' own aspect where they share one, no longer than `side`; and why.
+
+    It has no more pixels than the images, in multiples of 32. Raises ValueError for a side that is none.
+    """
+    check_size((side, side))
+    height, width = facts.size
+    long = min(side, ceil(max(height, width) / STRIDE) * STRIDE)
+    why = f"the longer side is {'the images’ own' if long < side else f'at most {side}'}"
+    if not facts.one_shape:
+        return (long, long), f"{why}; the images have several shapes"
+    short = max(STRIDE, round(long * min(height, width) / max(height, width) / STRIDE) * STRIDE)
+    why += f"; nearly all images have the shape of {height}x{width}"
+    return ((short, long) if width >= height else (long, short)), why
+
+
+def _epochs(images: int, start: Start) -> tuple[int, str]:
+    """72 at COCO's size (36 from a detector), more for smaller sets: 107 (53) for 200 images."""
+    base = 36 if start == "detector" else 72
+    growth = max(1.0, (COCO_IMAGES / max(1, images)) ** (1 / 16))
+    return round(base * growth), f"{base} at COCO's size, more on smaller sets"
+
+
+def _batch(images: int) -> tuple[int, str]:
+    """The power of two from 4 to 16 that leaves at least 25 steps an epoch."""
+    fitting = 2 ** floor(log2(max(1, images / 25)))
+    return min(16, max(4, fitting)), "a power of two from 4 to 16 with 25 steps an epoch, if it can be"
+
+
+def _rates(name: str, batch: int, start: Start) -> tuple[dict[str, Any], str]:
+    """The published rates; scaled by √(batch / theirs) where trained weights could be lost."""
+    lr, backbone_lr, weight_decay, published = _RATES.get(name, _RATES["n"])
+    scale = sqrt(batch / published)
+    if start == "detector":
+        why = f"the published ones at batch {published}, times √(batch / {published})"
+    else:
+        scale = max(1.0, scale)
+        why = "the published ones, whatever the batch: short runs need them"
+    if start == "fresh":
+        backbone_lr, why = lr, why + "; a fresh backbone learns at the full rate"
+    return {
+        "optimizer.lr": lr * scale,
+        "optimizer.backbone_lr": backbone_lr * scale,
+        "optimizer.weight_decay": weight_decay,
+    }, why
+
+
+def _schedule(images: int, epochs: int, per_epoch: int) -> tuple[dict[str, Any], str]:
+    """Half the run at the full rate and then a cosine, an average over 8 epochs; large sets as published."""
+    steps = epochs * per_epoch
+    small = images < SMALL_SET
+    span = max(10, min(10_000, 8 * per_epoch))
+    settings = {
+        "schedule.warmup_steps": min(500, steps // 50),
+        "schedule.plain_epochs": epochs // 9,
+        "schedule.flat": 0.5 if small else 1.0,
+        "schedule.ema_decay": 1 - 1 / span,
+        "schedule.ema_warmup_steps": min(1000, span),
+    }
+    shape = "full rate for half the run, then a cosine to zero" if small else "a constant rate"
+    return settings, (
+        f"schedule: {settings['schedule.warmup_steps']} steps of warm-up, {shape}; the average spans {span} "
+        f"steps (8 epochs, at most 10,000); the last {epochs // 9} epochs without strong augmentation"
+    )
+
+
+def _augment(facts: DataFacts) -> tuple[dict[str, Any], str]:
+    """The paper's augmentation; milder in scale where the data have one scale, as under a microscope."""
+    spread = f"box sides of a class differ by {facts.scale_spread:.1f} octaves"
+    if facts.scale_spread >= ONE_SCALE:
+        return {}, f"augmentation: the paper's; {spread}"
+    mild = {"augment.zoom_out": 0.0, "augment.crop": 0.4, "augment.multi_scale": 0.15}
+    return mild, f"augmentation: no zoom-out, fewer crops and sizes; {spread}: the camera's distance is fixed"
