@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from edgewise.detections import Detections
-from edgewise.draw import PALETTE, colour, contact_sheet, draw
+from edgewise.draw import PALETTE, annotate, colour, contact_sheet, draw
 
 
 def one(box: list[float], edge_std: list[float], size: tuple[int, int] = (200, 300)) -> Detections:
@@ -109,6 +109,18 @@ def test_letters_grow_with_the_image() -> None:
 def test_colours_are_distinct_and_go_round() -> None:
     assert len(set(PALETTE)) == len(PALETTE)
     assert colour(len(PALETTE)) == colour(0) != colour(1)
+
+
+def test_annotated_boxes_have_frames_and_tags() -> None:
+    image = np.zeros((200, 300, 3), np.uint8)
+    boxes = np.array([[50.0, 60.0, 150.0, 120.0], [160.0, 60.0, 500.0, 120.0]])
+    plain = np.asarray(annotate(image, boxes, ["", ""], [colour(0), colour(1)]))
+    np.testing.assert_allclose(plain[90, 50], colour(0), atol=25)
+    np.testing.assert_allclose(plain[90, 160], colour(1), atol=25)
+    assert not plain[:50].any()
+    tagged = np.asarray(annotate(image, boxes, ["cat", ""], [colour(0), colour(1)]))
+    assert (tagged[48] == colour(0)).all(1).any()
+    assert not image.any()
 
 
 def test_contact_sheet_lies_in_reading_order() -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from edgewise import images
-from edgewise.images import list_images, read_image
+from edgewise.images import list_images, orientation, read_image
 
 RED, GREEN, BLUE = [255, 0, 0], [0, 255, 0], [0, 0, 255]
 
@@ -41,8 +41,8 @@ def test_reads_path_text_bytes_and_pillow_image_alike(tmp_path: Path, rng: np.ra
         np.testing.assert_array_equal(array, np.asarray(picture))
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_exif_orientation_is_upright(orientation: int) -> None:
+@pytest.mark.parametrize("turned", range(1, 9))
+def test_every_exif_orientation_is_upright(turned: int) -> None:
     """Corners of the upright image: red top left, green top right, blue bottom left."""
     upright = np.zeros((4, 6, 3), np.uint8)
     upright[0, 0], upright[0, -1], upright[-1, 0] = RED, GREEN, BLUE
@@ -55,17 +55,19 @@ def test_every_exif_orientation_is_upright(orientation: int) -> None:
         6: np.rot90(upright, 1),
         7: np.rot90(upright, 2).transpose(1, 0, 2),
         8: np.rot90(upright, -1),
-    }[orientation]
+    }[turned]
     exif = Image.Exif()
-    exif[0x0112] = orientation
+    exif[0x0112] = turned
     data = encoded(Image.fromarray(np.ascontiguousarray(stored)), exif=exif)
     np.testing.assert_array_equal(read_image(data), upright)
+    assert orientation(data) == turned
 
 
 def test_unreadable_exif_leaves_the_image_as_stored(rng: np.random.Generator) -> None:
     picture = photo(rng)
     data = encoded(picture, exif=b"Exif\x00\x00garbage")
     np.testing.assert_array_equal(read_image(data), np.asarray(picture))
+    assert orientation(data) == orientation(encoded(picture)) == 1
 
 
 def test_gray_palette_and_one_bit() -> None:

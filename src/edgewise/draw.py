@@ -1,4 +1,4 @@
-"""Detections on their image: boxes, names and error bars. NumPy and Pillow only.
+"""Detections and annotated boxes on their image: boxes, names and error bars. NumPy and Pillow only.
 
 All lines are axis-aligned rectangles that cover each pixel by its exact share, so that an error bar of
 1.3 pixels looks smaller than one of 1.8. Whatever lies outside the image is simply not drawn.
@@ -44,14 +44,37 @@ def draw(image: UInt8[np.ndarray, "H W 3"], detections: Detections) -> Image.Ima
             "give the original image, upright"
         )
     canvas = image.copy()
-    diagonal = hypot(*detections.size)
-    line, font = max(1.8, diagonal / 400), ImageFont.load_default(max(12, diagonal / 60))
+    line = _line_width(detections.size)
     worst_first = list(detections)[::-1]
     for one in worst_first:
         _draw_box(canvas, one, line)
     picture = Image.fromarray(canvas)
     for one in worst_first:
-        _draw_tag(picture, one, line, font)
+        _draw_tag(picture, f"{one.name} {one.score:.2f}", colour(one.label), one.box_xyxy, line)
+    return picture
+
+
+def annotate(
+    image: UInt8[np.ndarray, "H W 3"],
+    boxes_xyxy: Float[np.ndarray, "n 4"],
+    texts: Sequence[str],
+    colours: Sequence[Colour],
+) -> Image.Image:
+    """A copy of the RGB image with each box, which must be finite, framed in its colour; later ones on top.
+
+    A text that is not empty is a tag at its box.
+    """
+    canvas, line = image.copy(), _line_width(image.shape[:2])
+    given: list[tuple[Rectangle, str, Colour]] = [
+        ((x1, y1, x2, y2), text, own)
+        for (x1, y1, x2, y2), text, own in zip(boxes_xyxy.tolist(), texts, colours, strict=True)
+    ]
+    for box, _, own in given:
+        _draw_frame(canvas, box, own, line)
+    picture = Image.fromarray(canvas)
+    for box, text, own in given:
+        if text:
+            _draw_tag(picture, text, own, box, line)
     return picture
 
 
@@ -76,15 +99,24 @@ def contact_sheet(images: Sequence[Image.Image], columns: int = 4, width: int = 
     return sheet
 
 
+def _line_width(size: tuple[int, ...]) -> float:
+    return max(1.8, hypot(*size) / 400)
+
+
 def _draw_box(canvas: np.ndarray, one: Detection, line: float) -> None:
     """Band, then frame, then whiskers; frame and whiskers have a dark seam to stand out from any ground."""
-    own, half, seam = colour(one.label), line / 2, line / 4
+    own, seam = colour(one.label), line / 4
     _fill(canvas, _ring(one.box_xyxy, one.edge_std), own, opacity=0.4)
-    _fill(canvas, _ring(one.box_xyxy, (half + seam,) * 4), DARK, opacity=0.6)
-    _fill(canvas, _ring(one.box_xyxy, (half,) * 4), own)
+    _draw_frame(canvas, one.box_xyxy, own, line)
     bars = list(_whiskers(one, line))
     _fill(canvas, [_grown(bar, seam) for bar in bars], DARK)
     _fill(canvas, bars, LIGHT)
+
+
+def _draw_frame(canvas: np.ndarray, box: Rectangle, own: Colour, line: float) -> None:
+    half, seam = line / 2, line / 4
+    _fill(canvas, _ring(box, (half + seam,) * 4), DARK, opacity=0.6)
+    _fill(canvas, _ring(box, (half,) * 4), own)
 
 
 def _ring(box: Rectangle, half_widths: tuple[float, ...]) -> list[Rectangle]:
@@ -136,15 +168,12 @@ def _coverage(start: float, end: float, length: int) -> tuple[slice, Float[np.nd
     return slice(first, first + len(pixels)), np.clip(within, 0, 1)
 
 
-def _draw_tag(
-    picture: Image.Image, one: Detection, line: float, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
-) -> None:
-    """Name and score above the top left corner; below it where the image ends there."""
-    text, own = f"{one.name} {one.score:.2f}", colour(one.label)
-    pen = ImageDraw.Draw(picture)
+def _draw_tag(picture: Image.Image, text: str, own: Colour, box: Rectangle, line: float) -> None:
+    """A text above the top left corner of a box; below it where the image ends there."""
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(max(12, hypot(*picture.size) / 60))
     _, top, _, bottom = pen.textbbox((0, 0), "Ag", font=font)  # one height for all tags
     width, height = pen.textlength(text, font=font) + 4 * line, bottom - top + 2 * line
-    x, y, _, _ = _grown(one.box_xyxy, line / 2)
+    x, y, _, _ = _grown(box, line / 2)
     x = max(0.0, min(x, picture.width - width))
     y = max(0.0, y - height) if y >= height else min(max(y, 0.0) + line, picture.height - height)
     pen.rectangle((round(x), round(y), round(x + width), round(y + height)), fill=own)

@@ -36,24 +36,35 @@ def read_image(source: str | Path | bytes | Image.Image) -> UInt8[np.ndarray, "H
     """
     if isinstance(source, Image.Image):
         return _decode(source, "image")
-    if isinstance(source, bytes):
-        name, data = f"image of {len(source)} bytes", source
-    else:
-        name, data = str(source), _read(Path(source))
-    if not data:
-        raise ValueError(f"{name}: empty; expected an image. Fetch or export it again")
-    try:
-        with _HEADER, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # whatever is wrong is said below
-            image = Image.open(io.BytesIO(data))
-    except UnidentifiedImageError:
-        raise ValueError(f"{name}: not an image; expected one of {', '.join(SUFFIXES)}") from None
-    except Image.DecompressionBombError:
-        raise ValueError(_too_large(name, "")) from None
-    except Exception as error:
-        raise ValueError(_broken(name, error)) from error
+    image, name = _open(source)
     with image:
         return _decode(image, name)
+
+
+def orientation(source: str | Path | bytes) -> int:
+    """EXIF orientation of an image file or its bytes, 1 (upright) to 8; 1 where there is none to be read.
+
+    From 5 on, the upright image is as wide as the stored one is high. Raises what `read_image` raises for
+    a file that is no image.
+    """
+    image, _ = _open(source)
+    with image:
+        return _orientation(image)
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of an image file once upright, from its header: nothing is decoded.
+
+    Raises what `read_image` raises for a file whose header cannot be read.
+    """
+    image, name = _open(Path(path))
+    with image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(_too_large(name, f"{image.width}x{image.height} (width x height), "))
+        # Pillow decodes a whole PNG to look for EXIF behind its pixels, where hardly anyone writes it
+        told = image.format != "PNG" or "exif" in image.info
+        turned = told and _orientation(image) >= 5
+        return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def list_images(source: str | Path) -> list[Path]:
@@ -76,13 +87,26 @@ def list_images(source: str | Path) -> list[Path]:
     return images
 
 
-def _read(path: Path) -> bytes:
+def _open(source: str | Path | bytes) -> tuple[Image.Image, str]:
+    """The image, not decoded yet, and what to call it in an error."""
+    name = f"image of {len(source)} bytes" if isinstance(source, bytes) else str(source)
     try:
-        return path.read_bytes()
+        empty = not (len(source) if isinstance(source, bytes) else Path(source).stat().st_size)
+        with _HEADER, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # whatever is wrong is said below
+            if not empty:
+                return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source), name
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such image file") from None
+        raise FileNotFoundError(f"{name}: no such image file") from None
     except IsADirectoryError:
-        raise IsADirectoryError(f"{path}: a folder; expected an image file") from None
+        raise IsADirectoryError(f"{name}: a folder; expected an image file") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"{name}: not an image; expected one of {', '.join(SUFFIXES)}") from None
+    except Image.DecompressionBombError:
+        raise ValueError(_too_large(name, "")) from None
+    except Exception as error:
+        raise ValueError(_broken(name, error)) from error
+    raise ValueError(f"{name}: empty; expected an image. Fetch or export it again")
 
 
 def _decode(image: Image.Image, name: str) -> np.ndarray:
@@ -106,11 +130,16 @@ def _too_large(name: str, size: str) -> str:
     return f"{name}: {size}more than {MAX_PIXELS} pixels; shrink it or cut it into tiles"
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
     try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # unreadable EXIF: shown as stored, which is what viewers do
-        turn = None
+        return 1
+    return int(found) if found in _TURNS else 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _TURNS.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
 
 
