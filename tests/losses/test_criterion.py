@@ -150,6 +150,17 @@ def test_gradients_reach_what_they_should(generator: Generator) -> None:
     assert reached("ddf") == [False, False, False, True, False]  # the teacher and the weights learn nothing
 
 
+def test_the_other_classification_loss_changes_no_other_term(generator: Generator) -> None:
+    output, targets, positives = random_step(3, 2, generator=generator)
+    plain = losses_of(output, targets, positives)
+    chosen = losses_of(output, targets, positives, LossConfig(classification="mal"))
+    again = losses_of(output, targets, positives, LossConfig(classification="mal", mal_gamma=1.0))
+    assert plain.keys() == chosen.keys()
+    for name in plain:
+        alike = plain[name] == chosen[name], chosen[name] == again[name]
+        assert alike == ((False, False) if name.startswith("vfl") else (True, True)), name
+
+
 def test_order_of_queries_does_not_matter(generator: Generator) -> None:
     output, targets, positives = random_step(3, 2, generator=generator)
     order = torch.randperm(QUERIES, generator=generator)

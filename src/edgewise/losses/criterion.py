@@ -11,7 +11,7 @@ from torch import Tensor
 from edgewise import boxes as box
 from edgewise.config import LossConfig
 from edgewise.device import at_least_float32
-from edgewise.losses.classification import varifocal
+from edgewise.losses.classification import matchability_aware, varifocal
 from edgewise.losses.distillation import decoupled_distillation
 from edgewise.losses.localization import edge_goals, fine_grained_localization, giou, l1
 from edgewise.losses.matching import Matching, predictions
@@ -32,7 +32,8 @@ def detection_losses(
 
     A name is LOSS/OUTPUT, the L layers being counted from 0 and `dn` being the denoising queries:
 
-    - vfl, l1 and giou of 0 … L-1, initial, encoder, dn/0 … dn/L-1 and dn/initial;
+    - vfl, l1 and giou of 0 … L-1, initial, encoder, dn/0 … dn/L-1 and dn/initial; vfl is also the name
+      where `config.classification` chooses another;
     - fgl of 0 … L-1 and dn/0 … dn/L-1; ddf of 0 … L-2 and dn/0 … dn/L-1.
 
     These 10L + 8 names never change: without boxes or denoising queries their terms are finite and still
@@ -129,7 +130,7 @@ def _terms(
 def _classification(
     logits: Tensor, boxes: Tensor, matches: Sequence[Matches], targets: Targets, config: LossConfig
 ) -> Tensor:
-    """The sum of the varifocal loss in each output [S]."""
+    """The sum of the chosen classification loss in each output [S]."""
     image, query, row = (
         torch.stack([getattr(one, name) for one in matches]) for name in ("image", "query", "row")
     )  # [S, M]
@@ -138,7 +139,11 @@ def _classification(
     quality, positive = torch.zeros_like(logits), torch.zeros_like(logits, dtype=torch.bool)
     quality[target] = _ious(boxes[output, image, query], targets.boxes.to(boxes.dtype)[row])
     positive[target] = True
-    return varifocal(logits, quality, positive, config.alpha, config.gamma).sum((1, 2, 3))
+    if config.classification == "mal":
+        loss = matchability_aware(logits, quality, positive, config.mal_gamma)
+    else:
+        loss = varifocal(logits, quality, positive, config.alpha, config.gamma)
+    return loss.sum((1, 2, 3))
 
 
 def _ious(boxes: Tensor, goals: Tensor) -> Tensor:
