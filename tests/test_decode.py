@@ -69,6 +69,12 @@ def test_threshold_keeps_what_reaches_it() -> None:
     assert nothing.edge_std.shape == nothing.boxes_xyxy.shape == (0, 4)
 
 
+def test_threshold_by_class() -> None:
+    logits = np.array([[0.0, -1.0, 1.0]], np.float32)  # scores 0.5, 0.27, 0.73
+    boxes = np.full((1, 4), 0.5, np.float32)
+    assert decoded(logits, boxes, threshold=np.array([0.6, 0.2, 0.7])).labels.tolist() == [2, 1]
+
+
 def test_equal_scores_keep_their_order() -> None:
     logits = np.zeros((6, 4), np.float32)
     logits[2, 1] = 1

@@ -49,6 +49,17 @@ def test_filter_keeps_the_threshold_itself() -> None:
     assert found.filter(0.5).scores.tolist() == [0.9, 0.5]
 
 
+def test_filter_takes_one_threshold_a_class() -> None:
+    found = three(scores=np.array([0.9, 0.5, 0.3]))
+    least = np.full(len(found.class_names), 0.2)
+    least[found.labels[1]] = 0.6
+    kept = [
+        score for score, label in zip([0.9, 0.5, 0.3], found.labels, strict=True) if score >= least[label]
+    ]
+    assert found.filter(least).scores.tolist() == kept
+    assert 0.5 not in kept
+
+
 def test_names_are_an_array_of_str() -> None:
     assert three().names.dtype.kind == "U"
     assert three()[:0].names.shape == (0,)

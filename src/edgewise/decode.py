@@ -18,15 +18,16 @@ def decode(
     values: Float[np.ndarray, " n"],
     class_names: tuple[str, ...],
     category_ids: tuple[int, ...] | None = None,
-    threshold: float = 0.0,
+    threshold: float | Float[np.ndarray, " C"] = 0.0,
     max_detections: int = 300,
     source: str | Path | np.ndarray | None = None,
 ) -> Detections:
     """The `max_detections` best (query, class) pairs that score at least `threshold`, best first.
 
-    A query may appear under several classes; nothing is suppressed and no box is clipped. `boxes` and
-    `initial_boxes` are cxcywh in [0, 1]; `values` is W(n) in sides of the initial box
-    (`edgewise.bins.bin_values`). Raises ValueError where a logit is not a number.
+    `threshold` is one for all classes, or one a class, by label. A query may appear under several classes;
+    nothing is suppressed and no box is clipped. `boxes` and `initial_boxes` are cxcywh in [0, 1]; `values`
+    is W(n) in sides of the initial box (`edgewise.bins.bin_values`). Raises ValueError where a logit is
+    not a number.
     """
     num_classes = logits.shape[1]
     if num_classes != len(class_names):
@@ -41,8 +42,9 @@ def decode(
         )
     best = top_k(logits.reshape(-1), max_detections)
     scores = sigmoid(logits.reshape(-1)[best])
-    best, scores = best[scores >= threshold], scores[scores >= threshold]
     query, label = np.divmod(best, num_classes)
+    enough = scores >= np.broadcast_to(threshold, num_classes)[label]
+    query, label, scores = query[enough], label[enough], scores[enough]
     sides = np.tile(np.maximum(initial_boxes[query, 2:], 0), 2) * geometry.scale  # [M, 4] in pixels
     return Detections(
         boxes_xyxy=geometry.to_pixels(boxes[query]),

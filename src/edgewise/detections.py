@@ -134,9 +134,10 @@ class Detections:
     def __iter__(self) -> Iterator[Detection]:
         return (self[i] for i in range(len(self)))
 
-    def filter(self, threshold: float) -> "Detections":
-        """Those with a score of at least `threshold`."""
-        return self[self.scores >= threshold]
+    def filter(self, threshold: float | Float[np.ndarray, " C"]) -> "Detections":
+        """Those with a score of at least `threshold`: one for all classes, or one a class, by label."""
+        enough: np.ndarray = self.scores >= np.broadcast_to(threshold, len(self.class_names))[self.labels]
+        return self[enough]
 
     @property
     def names(self) -> Shaped[np.ndarray, " M"]:

@@ -8,9 +8,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from edgewise.checkpoint import Checkpoint, build, load, own, save
+from edgewise.checkpoint import Checkpoint, build, load, own, save, store_thresholds
 from edgewise.model import DFine
 from edgewise.presets import trainable
+from edgewise.thresholds import Thresholds
 
 
 def header_of(path: Path) -> dict[str, Any]:
@@ -100,10 +101,10 @@ def test_classes_rename_the_rows(saved: Checkpoint, tmp_path: Path):
     ("changes", "text"),
     [
         (
-            {"version": 2},
-            r"version 2, but this edgewise reads 1 to 1; update it with pip install -U edgewise",
+            {"version": 3},
+            r"version 3, but this edgewise reads 1 to 2; update it with pip install -U edgewise",
         ),
-        ({"version": "1"}, r"version '1', but this edgewise reads 1 to 1"),
+        ({"version": "1"}, r"version '1', but this edgewise reads 1 to 2"),
         ({"colour": 1}, r"unknown key colour; expected one of version, model"),
         ({"preprocessing": {"colour": "BGR"}}, r"preprocessing.colour: .*'RGB' \(given 'BGR'\)"),
         ({"class_names": ["cat"]}, r"classes has 1 names, but the weights have 3 rows"),
@@ -152,6 +153,76 @@ def test_an_older_header_goes_through_its_upgrades(
     def named_class_names(header: dict[str, Any]) -> dict[str, Any]:
         return {("class_names" if key == "classes" else key): value for key, value in header.items()}
 
-    monkeypatch.setattr(own, "VERSION", 2)
-    monkeypatch.setitem(own.UPGRADES, 1, named_class_names)
+    monkeypatch.setattr(own, "VERSION", own.VERSION + 1)
+    monkeypatch.setitem(own.UPGRADES, own.VERSION - 1, named_class_names)
     assert load(path).class_names == saved.class_names
+
+
+VALIDATION = {
+    "best_threshold": 0.5,
+    "per_class": {
+        "dog": {"count": 9, "best_threshold": 0.4},
+        "cat": {"count": 0, "best_threshold": None},
+        "bird": {"count": 2, "best_threshold": 0.7},
+    },
+}
+
+
+def test_thresholds_of_a_file_of_version_1_come_from_its_metrics(saved: Checkpoint, tmp_path: Path):
+    path = tmp_path / "a.safetensors"
+    save(path, replace(saved, metrics=VALIDATION))
+    header = header_of(path) | {"version": 1}
+    del header["thresholds"]
+    assert load(with_header(path, header)).thresholds == FOUND
+    assert load(with_header(path, header | {"metrics": None})).thresholds is None
+    assert load(with_header(path, header | {"metrics": {"ap": 0.5}})).thresholds is None
+
+
+def test_the_committed_file_of_version_1_still_loads():
+    path = Path(__file__).resolve().parents[2] / "benchmarks/results/bccd/best.safetensors"
+    assert header_of(path)["version"] == 1
+    loaded = load(path)
+    assert loaded.thresholds is not None
+    assert loaded.thresholds.split == "val"
+    assert loaded.thresholds.counts == (83, 967, 87)
+    build(loaded)
+
+
+FOUND = Thresholds(split="val", shared=0.5, by_class=(None, 0.4, 0.7), counts=(0, 9, 2))
+
+
+def test_thresholds_come_back(saved: Checkpoint, tmp_path: Path):
+    for dtype in (None, torch.float16):
+        save(tmp_path / "a.safetensors", replace(saved, thresholds=FOUND), dtype)
+        assert load(tmp_path / "a.safetensors").thresholds == FOUND
+
+
+def test_thresholds_are_put_into_a_file_that_stays_what_it_is(saved: Checkpoint, tmp_path: Path):
+    path = tmp_path / "a.safetensors"
+    save(path, saved, torch.float16)
+    with safe_open(path, "pt") as file:
+        before = {key: file.get_tensor(key) for key in file.offset_keys()}
+    store_thresholds(path, FOUND)
+    with safe_open(path, "pt") as file:
+        after = {key: file.get_tensor(key) for key in file.offset_keys()}
+    assert before.keys() == after.keys()
+    assert all(after[key].dtype == one.dtype and torch.equal(after[key], one) for key, one in before.items())
+    loaded = load(path)
+    assert loaded.thresholds == FOUND
+    assert replace(loaded, weights={}, thresholds=None) == replace(saved, weights={})
+
+
+def test_only_our_file_has_a_place_for_thresholds(saved: Checkpoint, tmp_path: Path):
+    save_file(dict(saved.weights), tmp_path / "flat.safetensors")
+    (tmp_path / "a.pth").write_bytes(b"x" * 100)
+    for ref in (tmp_path / "flat.safetensors", tmp_path / "a.pth", tmp_path, "dfine-s-coco"):
+        with pytest.raises(
+            ValueError, match=r"not an Edgewise file, so it has no place for thresholds; make one with Det"
+        ):
+            store_thresholds(ref, FOUND)
+
+
+def test_thresholds_are_one_a_class(saved: Checkpoint):
+    few = Thresholds(split="val", shared=0.5, by_class=(None,), counts=(0,))
+    with pytest.raises(ValueError, match="thresholds are of 1 classes, but the weights have 3 rows"):
+        replace(saved, thresholds=few)

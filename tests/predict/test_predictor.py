@@ -3,6 +3,7 @@ import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from edgewise.detections import Detections
 from edgewise.predict import predictor as module
 from edgewise.predict.predictor import Predictor
 from edgewise.structures import EncoderOutput, InitialOutput, LayerOutput, ModelOutput
+from edgewise.thresholds import Thresholds
 
 QUERIES, CLASSES = 6, 2
 
@@ -121,6 +123,33 @@ def test_threshold() -> None:
     everything = one(predictor.predict(pixels, threshold=0.0))
     same(one(predictor.predict(pixels)), everything.filter(0.5))
     assert len(one(predictor.predict(pixels, 0.0, max_detections=3))) == 3
+
+
+def test_thresholds_by_class() -> None:
+    predictor, pixels = tiny(), picture(0)
+    everything, least = one(predictor.predict(pixels, threshold=0.0)), np.array([0.7, 0.3])
+    assert set(everything.labels.tolist()) == {0, 1}
+    same(one(predictor.predict(pixels, threshold=least)), everything.filter(least))
+    predictor.thresholds = Thresholds(split="val", shared=0.3, by_class=(0.7, None), counts=(5, 0))
+    same(one(predictor.predict(pixels, threshold="auto")), everything.filter(least))
+
+
+@pytest.mark.parametrize(
+    ("threshold", "text"),
+    [
+        (
+            "auto",
+            "threshold 'auto': the checkpoint has no stored thresholds; evaluate it with `edgewise evalu",
+        ),
+        ("high", r"threshold 'high': expected a score in \[0, 1\] or 'auto'"),
+        (1.5, r"threshold 1.5: expected a score in \[0, 1\]"),
+        (float("nan"), r"threshold nan: expected a score in \[0, 1\]"),
+        (np.zeros(3), r"threshold of shape \[3\]: expected one score, or one for each of 2 classes"),
+    ],
+)
+def test_what_is_no_threshold(threshold: Any, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        tiny().predict(picture(0), threshold=threshold)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "LA", "1", "I;16"])

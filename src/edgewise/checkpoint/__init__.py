@@ -2,7 +2,7 @@
 
 from edgewise.checkpoint.atomic import atomic_write
 from edgewise.checkpoint.contents import Checkpoint, build, check_classes
-from edgewise.checkpoint.own import save
+from edgewise.checkpoint.own import check_own, save, store_thresholds
 from edgewise.checkpoint.published import load_backbone
 from edgewise.checkpoint.refs import load
 from edgewise.checkpoint.transformers import save_transformers
@@ -12,8 +12,10 @@ __all__ = [
     "atomic_write",
     "build",
     "check_classes",
+    "check_own",
     "load",
     "load_backbone",
     "save",
     "save_transformers",
+    "store_thresholds",
 ]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from edgewise.config import ModelConfig
 from edgewise.model import DFine
+from edgewise.thresholds import Thresholds
 
 DERIVED = {"anchors", "valid_mask", "up", "reg_scale", "num_points_scale"}  # follow from the settings
 COUNTER = "num_batches_tracked"  # never read, since every batch norm has a fixed momentum
@@ -20,8 +21,9 @@ class Checkpoint:
 
     `weights` are tensors by published name, floats in float32; a model's `state_dict()` will do, since
     what follows from the settings is left out. `category_ids[i]` is the annotation file's own number
-    for label i. `recipe` and `metrics` are plain values of the training that made it. Raises ValueError
-    unless there is one name and one category id for each class, without repeats.
+    for label i. `recipe` and `metrics` are plain values of the training that made it; `thresholds` those
+    of best F1 on the images that chose the weights. Raises ValueError unless there is one name, one
+    category id and one threshold for each class, names and ids without repeats.
     """
 
     config: ModelConfig
@@ -31,6 +33,7 @@ class Checkpoint:
     step: int | None = None
     recipe: dict[str, Any] | None = None
     metrics: dict[str, Any] | None = None
+    thresholds: Thresholds | None = None
 
     def __post_init__(self) -> None:
         weights = {k: t.float() if t.is_floating_point() else t for k, t in essential(self.weights).items()}
@@ -45,6 +48,11 @@ class Checkpoint:
         ids = self.category_ids
         if ids is not None and not len(ids) == len(set(ids)) == classes:
             raise ValueError(f"category_ids {ids} are not {classes} different numbers, one for each class")
+        if self.thresholds is not None and len(self.thresholds.by_class) != classes:
+            raise ValueError(
+                f"thresholds are of {len(self.thresholds.by_class)} classes, "
+                f"but the weights have {classes} rows"
+            )
 
 
 def check_classes(names: Sequence[str]) -> tuple[str, ...]:

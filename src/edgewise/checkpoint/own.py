@@ -7,17 +7,26 @@ from typing import Any, Literal
 
 import torch
 from pydantic import NonNegativeInt
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from edgewise.checkpoint.atomic import atomic_write
 from edgewise.checkpoint.contents import Checkpoint
 from edgewise.config import ModelConfig, Settings, parse_settings
+from edgewise.thresholds import Thresholds
 
 KEY = "edgewise"  # of the file's metadata; its value is the header
-VERSION = 1
+VERSION = 2
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+def with_thresholds(header: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 names the thresholds of best F1; in version 1 they were among the validation's numbers."""
+    found = Thresholds.of(header.get("metrics"), header.get("class_names", ()), "val")
+    return header | {"thresholds": None if found is None else found.model_dump()}
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: with_thresholds}
 """Version → the function that turns a header of that version into one of the next."""
 
 
@@ -40,6 +49,7 @@ class Header(Settings):
     step: NonNegativeInt | None = None
     recipe: dict[str, Any] | None = None
     metrics: dict[str, Any] | None = None
+    thresholds: Thresholds | None = None
 
 
 def save(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> None:
@@ -55,6 +65,7 @@ def save(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | None = N
         step=checkpoint.step,
         recipe=checkpoint.recipe,
         metrics=checkpoint.metrics,
+        thresholds=checkpoint.thresholds,
     )
     tensors = {key: _stored(key, tensor, dtype) for key, tensor in checkpoint.weights.items()}
     metadata = {KEY: header.model_dump_json()}
@@ -83,9 +94,35 @@ def read(text: str, weights: dict[str, Tensor]) -> Checkpoint:
             step=header.step,
             recipe=header.recipe,
             metrics=header.metrics,
+            thresholds=header.thresholds,
         )
     except ValueError as error:
         raise ValueError(f"header: {error}") from None
+
+
+def store_thresholds(path: str | Path, thresholds: Thresholds) -> None:
+    """Puts thresholds into a file of ours, in place of those it has; its tensors stay what they are.
+
+    Raises ValueError for a file of another kind, which has no place for them.
+    """
+    header, tensors = check_own(path), load_file(path)
+    metadata = {KEY: header.model_copy(update={"thresholds": thresholds}).model_dump_json()}
+    atomic_write(path, lambda temporary: save_file(tensors, temporary, metadata))
+
+
+def check_own(path: str | Path) -> Header:
+    """The header of a file of ours. Raises ValueError for anything else that a checkpoint may come from."""
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(KEY)
+    except (OSError, SafetensorError):  # a hub name, a folder, a pickle
+        text = None
+    if text is None:
+        raise ValueError(
+            f"{path}: not an Edgewise file, so it has no place for thresholds; make one with "
+            f"Detector.from_pretrained({str(path)!r}).save('NAME.safetensors')"
+        )
+    return _header(text)
 
 
 def _header(text: str) -> Header:

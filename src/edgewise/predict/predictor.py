@@ -19,7 +19,10 @@ from edgewise.detections import Detections, Geometry
 from edgewise.predict.sources import ImageLike, Source, check_array, expand, load
 from edgewise.preprocess import preprocess
 from edgewise.structures import ModelOutput
+from edgewise.thresholds import Thresholds
 
+Scores = Float[np.ndarray, " C"]
+Threshold = float | Scores | str  # one for all classes, one a class, or "auto"
 Ready = tuple[np.ndarray, Geometry, Path | np.ndarray | None]  # model input, the way back, where it came from
 
 
@@ -28,7 +31,8 @@ class Predictor:
 
     `model` maps images [B, 3, H, W] in [0, 1] to ModelOutput. It runs where its parameters are and in
     their precision, in evaluation mode, and is left in the mode it was in. `size` is (height, width) of
-    its input, `values` W(n) in sides of the initial box (`edgewise.bins.bin_values`).
+    its input, `values` W(n) in sides of the initial box (`edgewise.bins.bin_values`), `thresholds` what
+    the threshold "auto" stands for.
     """
 
     def __init__(
@@ -39,17 +43,19 @@ class Predictor:
         class_names: tuple[str, ...],
         values: Float[np.ndarray, " n"],
         category_ids: tuple[int, ...] | None = None,
+        thresholds: Thresholds | None = None,
     ) -> None:
         self.model = model
         self.size = check_size(size)
         self.class_names = class_names
         self.category_ids = category_ids
         self.values = values
+        self.thresholds = thresholds
 
     def predict(
         self,
         source: Source,
-        threshold: float = 0.5,
+        threshold: Threshold = 0.5,
         *,
         batch: int = 8,
         size: tuple[int, int] | None = None,
@@ -59,17 +65,17 @@ class Predictor:
         """Detections of one image, a list of them for many, or a generator of them with `stream`.
 
         What may be a `source`, and what of it is many, is said by `edgewise.predict.sources.expand`;
-        `size` stands in for the predictor's own. Objects that score at least `threshold` are kept.
+        `size` stands in for the predictor's own. Objects that score at least `threshold` are kept: one for
+        all classes, one a class by label, or "auto", the predictor's own `thresholds`.
         The generator reads `batch` images when it needs them and holds no more than those. A Detections'
         `source` is the path of a file, else the image. Bad arguments fail here, a bad file in its turn.
         """
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"threshold {threshold}: expected a score in [0, 1]")
+        least = self._least(threshold)
         if batch < 1:
             raise ValueError(f"batch {batch}: expected at least one image")
         size = self.size if size is None else check_size(size)
         images, many = expand(source)
-        found = self._stream(images, batch, size, threshold, max_detections)
+        found = self._stream(images, batch, size, least, max_detections)
         if stream:
             return found
         if not many:
@@ -80,25 +86,46 @@ class Predictor:
         return list(found)
 
     def predict_arrays(
-        self, images: Sequence[np.ndarray], threshold: float = 0.0, max_detections: int = 300
+        self, images: Sequence[np.ndarray], threshold: Threshold = 0.0, max_detections: int = 300
     ) -> list[Detections]:
         """Detections of RGB uint8 arrays [H, W, 3] in one forward pass. They do not keep their image."""
         ready: list[Ready] = [(*preprocess(check_array(image), self.size), None) for image in images]
-        return self._detect(ready, threshold, max_detections) if ready else []
+        return self._detect(ready, self._least(threshold), max_detections) if ready else []
 
     def _stream(
         self,
         images: list[ImageLike],
         batch: int,
         size: tuple[int, int],
-        threshold: float,
+        threshold: Scores,
         max_detections: int,
     ) -> Iterator[Detections]:
         for start in range(0, len(images), batch):
             # No name is given to a batch or its answers: they would live on while the next is read.
             yield from self._detect(_read(images[start : start + batch], size), threshold, max_detections)
 
-    def _detect(self, ready: list[Ready], threshold: float, max_detections: int) -> list[Detections]:
+    def _least(self, threshold: Threshold) -> Scores:
+        """What the scores must reach, by label. Raises ValueError for what is no threshold."""
+        if isinstance(threshold, str):
+            if threshold != "auto":
+                raise ValueError(f"threshold {threshold!r}: expected a score in [0, 1] or 'auto'")
+            if self.thresholds is None:
+                raise ValueError(
+                    "threshold 'auto': the checkpoint has no stored thresholds; evaluate it with "
+                    "`edgewise evaluate CHECKPOINT DATA --save-thresholds`, or give a number such as 0.5"
+                )
+            return self.thresholds.values
+        least = np.asarray(threshold, np.float64)
+        if not ((least >= 0) & (least <= 1)).all():
+            raise ValueError(f"threshold {threshold}: expected a score in [0, 1]")
+        if least.shape not in ((), (len(self.class_names),)):
+            raise ValueError(
+                f"threshold of shape {list(least.shape)}: expected one score, or one for each of "
+                f"{len(self.class_names)} classes"
+            )
+        return np.broadcast_to(least, len(self.class_names))
+
+    def _detect(self, ready: list[Ready], threshold: Scores, max_detections: int) -> list[Detections]:
         inputs, geometries, sources = zip(*ready, strict=True)
         weight = next(self.model.parameters())
         images = torch.from_numpy(np.stack(inputs)).to(weight.device, weight.dtype)

@@ -1,0 +1,49 @@
+"""Which score is enough: thresholds found on annotated images, kept in a checkpoint. No torch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import NonNegativeInt, model_validator
+
+from edgewise.config import Probability, Settings
+
+
+class Thresholds(Settings):
+    """The score thresholds with the best F1 at IoU 0.5 on a split: one for all classes, and one a class.
+
+    `shared` gives the best mean F1 over classes. `by_class` and `counts` go by label: the class's own
+    threshold, None where the split has no such boxes or none was found, and the boxes it was found on.
+    """
+
+    split: str
+    shared: Probability
+    by_class: tuple[Probability | None, ...]
+    counts: tuple[NonNegativeInt, ...]
+
+    @model_validator(mode="after")
+    def _as_many(self) -> "Thresholds":
+        if len(self.by_class) != len(self.counts):
+            raise ValueError(f"{len(self.by_class)} thresholds for {len(self.counts)} counts of boxes")
+        return self
+
+    @classmethod
+    def of(
+        cls, metrics: Mapping[str, Any] | None, class_names: Sequence[str], split: str
+    ) -> "Thresholds | None":
+        """Those in the numbers of an evaluation (`Metrics.to_dict`), by label; None where it found none."""
+        if metrics is None or metrics.get("best_threshold") is None:
+            return None
+        classes = [metrics.get("per_class", {}).get(name, {}) for name in class_names]
+        return cls(
+            split=split,
+            shared=metrics["best_threshold"],
+            by_class=tuple(one.get("best_threshold") for one in classes),
+            counts=tuple(one.get("count", 0) for one in classes),
+        )
+
+    @property
+    def values(self) -> Float[np.ndarray, " C"]:
+        """What a score must reach, by label: the class's own threshold, else the shared one."""
+        return np.array([self.shared if one is None else one for one in self.by_class])
