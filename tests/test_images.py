@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from edgewise import images
-from edgewise.images import list_images, orientation, read_image
+from edgewise.images import image_size, list_images, orientation, read_image
 
 RED, GREEN, BLUE = [255, 0, 0], [0, 255, 0], [0, 0, 255]
 
@@ -61,6 +61,15 @@ def test_every_exif_orientation_is_upright(turned: int) -> None:
     data = encoded(Image.fromarray(np.ascontiguousarray(stored)), exif=exif)
     np.testing.assert_array_equal(read_image(data), upright)
     assert orientation(data) == turned
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_the_size_of_a_file_is_that_of_the_upright_image(suffix: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    for turned, size in ((1, (4, 6)), (3, (4, 6)), (6, (6, 4))):
+        exif[0x0112] = turned
+        Image.new("RGB", (6, 4)).save(tmp_path / f"a.{suffix}", exif=exif)
+        assert image_size(tmp_path / f"a.{suffix}") == size
 
 
 def test_unreadable_exif_leaves_the_image_as_stored(rng: np.random.Generator) -> None:
@@ -131,6 +140,9 @@ def test_broken_files(tmp_path: Path, rng: np.random.Generator) -> None:
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ValueError, match=re.escape(message)):
             read_image(tmp_path / name)
+    for name, message in (("empty.jpg", "empty; expected an image"), ("text.png", "not an image; expected")):
+        with pytest.raises(ValueError, match=f"{name}: {message}"):
+            image_size(tmp_path / name)
     with pytest.raises(ValueError, match="image of 5 bytes: not an image"):
         read_image(b"hello")
 
@@ -152,11 +164,16 @@ def header_only(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("width", [9_000, 18_000, 60_000])
-def test_decompression_bomb_is_refused_by_its_header(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decompression_bomb_is_refused_by_its_header(
+    width: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Between once and twice Pillow's own limit it only warns, and warnings are errors here."""
     monkeypatch.setattr(images, "MAX_PIXELS", 80_000_000)
     with pytest.raises(ValueError, match="more than 80000000 pixels; shrink it"):
         read_image(header_only(width, 10_000))
+    (tmp_path / "bomb.png").write_bytes(header_only(width, 10_000))
+    with pytest.raises(ValueError, match=r"bomb\.png: .*more than 80000000 pixels; shrink it"):
+        image_size(tmp_path / "bomb.png")
 
 
 def test_list_images(tmp_path: Path) -> None:

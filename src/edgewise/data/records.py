@@ -6,15 +6,15 @@ be mended becomes a `Dataset`. Boxes are corners in pixels of the upright image,
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-Severity = Literal[
-    "error", "warning", "info"
-]  # training stops · training mends it and says so · worth knowing
+# training stops · training mends it and says so · worth knowing
+Severity = Literal["error", "warning", "info"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class RawImage:
 
     path           of the image file, which may be missing
     image_id       the file's own number, else its place in the split
-    size           (height, width) as annotated; None where the format does not say
+    size           (height, width) as annotated; the file's own, upright, where the format does not say;
+                   None where that cannot be read either
     boxes_xyxy     [n, 4] in pixels: may be nan, negative, outside, empty
     category_ids   [n] the file's own numbers, perhaps of no category
     crowd          [n] COCO's iscrowd
@@ -76,7 +77,8 @@ class RawSplit:
     name        train, val or test
     format      COCO JSON, YOLO, Pascal VOC, …: a name a person knows
     file        the annotation file or folder it was read from
-    categories  the file's own numbers → class names
+    categories  the file's own numbers → class names, in the order of the labels: the same names in the same
+                order in every split of a data set, those without boxes included
     images      in the file's order
     problems    what the reader itself met: lines that are no box, files that cannot be parsed
     notes       choices made on reading that a user should hear of, a sentence each
@@ -89,3 +91,43 @@ class RawSplit:
     images: tuple[RawImage, ...]
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def table(self) -> "Table":
+        """All boxes, image after image."""
+        counts = [len(one.boxes_xyxy) for one in self.images]
+        sizes = [(one.size[1], one.size[0]) if one.size else (np.nan, np.nan) for one in self.images]
+        image = np.repeat(np.arange(len(counts)), counts)
+
+        def joined(column: list[np.ndarray], empty: np.ndarray) -> np.ndarray:
+            return np.concatenate([empty, *column])
+
+        return Table(
+            image=image,
+            boxes_xyxy=joined([one.boxes_xyxy for one in self.images], np.empty((0, 4))),
+            category_ids=joined([one.category_ids for one in self.images], np.empty(0, np.int64)),
+            crowd=joined([one.crowd for one in self.images], np.empty(0, bool)),
+            area=joined([one.area for one in self.images], np.empty(0)),
+            limits=np.array(sizes, np.float64).reshape(-1, 2)[image],
+            first=np.cumsum([0, *counts])[:-1],
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """The N boxes of a split's I images in one row, as `RawImage` has them.
+
+    `image` says whose box it is; `limits` are (width, height) of that image, nan where unknown; `first` is
+    where each image's boxes begin.
+    """
+
+    image: Int64[np.ndarray, " N"]
+    boxes_xyxy: Float64[np.ndarray, "N 4"]
+    category_ids: Int64[np.ndarray, " N"]
+    crowd: Bool[np.ndarray, " N"]
+    area: Float64[np.ndarray, " N"]
+    limits: Float64[np.ndarray, "N 2"]
+    first: Int64[np.ndarray, " I"]
+
+    def __len__(self) -> int:
+        return len(self.image)
