@@ -18,6 +18,7 @@ from edgewise.distributions import bin_values
 from edgewise.losses import stop_unless_finite
 from edgewise.model import DFine
 from edgewise.structures import Batch
+from edgewise.thresholds import Thresholds
 from edgewise.train import schedule
 from edgewise.train.curves import plot_curves
 from edgewise.train.ema import MovingAverage
@@ -189,6 +190,7 @@ class Trainer:
             step=self.step,
             recipe=self.config.model_dump(mode="json"),
             metrics=line.get("val"),
+            thresholds=Thresholds.of(line.get("val"), self.data.class_names, "val"),
         )
 
     # ── going on ───────────────────────────────────────────────────────────────────────────────────
