@@ -85,14 +85,20 @@ class Targets:
 
 @dataclass(frozen=True)
 class Batch:
-    """Model input with its targets: images float [B, 3, H, W] in [0, 1]; targets in cxcywh of [0, 1]."""
+    """Model input with its targets: images float [B, 3, H, W] in [0, 1]; targets in cxcywh of [0, 1].
+
+    Where a step's images are divided among processes or passes, `first` is the place of this part's first
+    image in the whole, which keys its random streams.
+    """
 
     images: Float[Tensor, "B 3 H W"]
     targets: Targets
     image_ids: tuple[int, ...]
+    first: int = 0
 
     def to(self, device: torch.device | str) -> "Batch":
-        return Batch(self.images.to(device, non_blocking=True), self.targets.to(device), self.image_ids)
+        images = self.images.to(device, non_blocking=True)
+        return replace(self, images=images, targets=self.targets.to(device))
 
 
 @dataclass(frozen=True)

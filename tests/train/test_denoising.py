@@ -8,19 +8,20 @@ from torch import Generator
 from edgewise.boxes import cxcywh_to_xyxy
 from edgewise.config import DenoisingConfig
 from edgewise.structures import DenoisingQueries, Targets
-from edgewise.train.denoising import denoising_matches, make_denoising
+from edgewise.train.denoising import Noise, denoising_matches, make_denoising, noised_queries, streams
 from tests.losses.random import CLASSES, random_targets
 
 
 def made(targets: Targets, generator: Generator, **settings: float) -> DenoisingQueries:
-    queries = make_denoising(targets, CLASSES, DenoisingConfig.model_validate(settings), generator)
+    """All images draw from one stream."""
+    generators = [generator] * len(targets.counts)
+    queries = make_denoising(targets, CLASSES, DenoisingConfig.model_validate(settings), generators)
     assert queries is not None
     return queries
 
 
 @pytest.mark.parametrize("case", ["a", "b"])
-@pytest.mark.parametrize("own", [True, False], ids=["own generator", "torch's generator"])
-def test_equals_the_recorded_queries(shared: Path, case: str, own: bool) -> None:
+def test_equals_the_recorded_queries(shared: Path, case: str) -> None:
     with np.load(shared / "golden/ops/functions.npz") as arrays:
         count = len(arrays[f"dn/{case}/counts"])
         given = [
@@ -31,10 +32,12 @@ def test_equals_the_recorded_queries(shared: Path, case: str, own: bool) -> None
             torch.from_numpy(arrays[f"dn/{case}/{key}"]) for key in ("labels", "bbox_unact", "meta")
         )
         config = DenoisingConfig(queries=int(arrays[f"dn/{case}/num_denoising"]))
-    targets = Targets.of(given[0], given[1])
-    torch.manual_seed(0)
-    queries = make_denoising(targets, 5, config, Generator().manual_seed(0) if own else None)
-    assert queries is not None
+    targets, groups = Targets.of(given[0], given[1]), int(meta[0])
+    noise = Noise.drawn(tuple(labels.shape), 5, Generator().manual_seed(0))  # one stream for the batch
+    queries = noised_queries(targets, 5, config, groups, max(targets.counts), noise)
+    own = make_denoising(targets, 5, config, streams(0, 0, range(count)))
+    assert own is not None
+    assert (own.groups, own.labels.shape[1]) == (meta[0], meta[1])
     assert (queries.groups, queries.labels.shape[1]) == (meta[0], meta[1])
     assert torch.equal(queries.labels, labels)
     torch.testing.assert_close(queries.references, references)
@@ -91,7 +94,7 @@ def test_half_of_the_label_noise_redraws_labels_and_never_padding(generator: Gen
         [torch.full((50, 4), 0.5), torch.full((1, 4), 0.5)],
     )
     config = DenoisingConfig(queries=5000)
-    queries = make_denoising(targets, 1000, config, generator)
+    queries = make_denoising(targets, 1000, config, [generator] * 2)
     assert queries is not None
     real = queries.labels[0]
     assert 0.24 < (real != 0).double().mean() < 0.26
@@ -117,12 +120,52 @@ def test_boxes_at_the_border_stay_inside_the_image(generator: Generator) -> None
     assert corners.max() < 1 + 1e-4
 
 
-@pytest.mark.parametrize(("counts", "queries"), [((0, 0), 100), ((3, 1), 0)])
-def test_none_without_boxes_or_without_queries(
-    counts: tuple[int, ...], queries: int, generator: Generator
-) -> None:
-    targets = random_targets(*counts, generator=generator)
-    assert make_denoising(targets, CLASSES, DenoisingConfig(queries=queries), generator) is None
+def test_none_without_queries(generator: Generator) -> None:
+    targets = random_targets(3, 1, generator=generator)
+    assert make_denoising(targets, CLASSES, DenoisingConfig(queries=0), [generator] * 2) is None
+
+
+def test_a_step_without_boxes_has_one_group_of_padding(generator: Generator) -> None:
+    targets = random_targets(0, 0, generator=generator)
+    queries = made(targets, generator)
+    assert (queries.groups, queries.group_size) == (1, 2)
+    assert queries.labels.tolist() == [[CLASSES, CLASSES]] * 2
+    assert queries.references.isfinite().all()
+    assert len(denoising_matches(targets, queries)) == 0
+
+
+def test_a_part_of_a_step_has_its_part_of_the_queries(generator: Generator) -> None:
+    """So a process makes what the whole batch has for its images, whatever the others hold."""
+    labels, boxes = zip(*((one.labels, one.boxes) for one in parts(generator)), strict=True)
+    config = DenoisingConfig(queries=12)
+
+    def queries(begin: int, end: int, most: int | None) -> DenoisingQueries:
+        given = Targets.of(labels[begin:end], boxes[begin:end])
+        made = make_denoising(given, CLASSES, config, streams(0, 5, range(begin, end)), most)
+        assert made is not None
+        return made
+
+    whole = queries(0, 4, None)
+    assert (whole.groups, whole.group_size) == (4, 6)
+    for begin, end in ((0, 1), (1, 3), (3, 4)):
+        part = queries(begin, end, 3)
+        assert (part.groups, part.group_size) == (4, 6)
+        assert torch.equal(part.labels, whole.labels[begin:end])
+        assert torch.equal(part.references, whole.references[begin:end])
+
+
+def parts(generator: Generator) -> list[Targets]:
+    return [random_targets(n, generator=generator, dtype=torch.float32) for n in (0, 3, 1, 2)]
+
+
+def test_streams_depend_on_seed_step_and_image_alone() -> None:
+    def draw(seed: int, step: int, image: int) -> list[float]:
+        (generator,) = streams(seed, step, range(image, image + 1))
+        return torch.rand(3, generator=generator).tolist()
+
+    assert draw(0, 7, 1) == draw(0, 7, 1)
+    assert torch.rand(3, generator=streams(0, 7, range(3))[1]).tolist() == draw(0, 7, 1)
+    assert len({tuple(draw(*key)) for key in ((0, 7, 1), (0, 8, 1), (7, 0, 1), (0, 7, 2))}) == 4
 
 
 def test_positives_are_matched_with_their_boxes(generator: Generator) -> None:

@@ -18,7 +18,6 @@ from edgewise.structures import Batch
 from edgewise.train.curves import LOSSES
 from edgewise.train.meter import EpochMeter, StepReport
 from edgewise.train.state import read_state
-from edgewise.train.step import noise
 from edgewise.train.trainer import Trainer
 from tests.train.tiny import NAMES, Patches, settings, tiny_config, tiny_model, trainer
 
@@ -152,15 +151,6 @@ def test_a_finished_run_has_nothing_left_to_do(no_updates: None, tmp_path: Path)
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert list(trainer(tmp_path, settings(schedule__epochs=1), resume=True).steps()) == []
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
-
-
-def test_noise_depends_on_seed_and_step_alone() -> None:
-    def draw(seed: int, step: int) -> Tensor:
-        return torch.rand(3, generator=noise(seed, step))
-
-    assert torch.equal(draw(0, 7), draw(0, 7))
-    assert not torch.equal(draw(0, 7), draw(0, 8))
-    assert not torch.equal(draw(0, 7), draw(7, 0))
 
 
 # ── learning ───────────────────────────────────────────────────────────────────────────────────────

@@ -1,8 +1,12 @@
 """Contrastive denoising: noised targets as extra queries, which the model learns to mend or to refuse."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 import torch
-from jaxtyping import Int64
-from torch import Tensor
+from jaxtyping import Float, Int64
+from torch import Generator, Tensor
 
 from edgewise.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from edgewise.config import DenoisingConfig
@@ -10,41 +14,87 @@ from edgewise.model.layers import inverse_sigmoid
 from edgewise.structures import DenoisingQueries, Matches, Targets
 
 
-def make_denoising(
-    targets: Targets, num_classes: int, config: DenoisingConfig, generator: torch.Generator | None = None
-) -> DenoisingQueries | None:
-    """About `config.queries` positives and as many negatives for each image; None without any box.
+def streams(seed: int, step: int, images: range) -> list[Generator]:
+    """A random stream for each of these places among a step's images, on the host.
 
-    Every group holds each box twice: as a positive, whose edges moved by less than half the box's side (times
-    `box_noise`), and as a negative, whose edges moved by more. The noise is drawn where `generator` lives
-    (None: torch's own, on the host), so it does not depend on the device of the targets.
+    So the noise of an image depends neither on what else is in its batch, nor on which process has it.
     """
-    most = max(targets.counts, default=0)
-    if not most or not config.queries:
+    keys = [np.random.SeedSequence([seed, step, image]).generate_state(1, np.uint64)[0] for image in images]
+    return [Generator().manual_seed(int(key >> np.uint64(1))) for key in keys]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What is drawn for denoising queries, before it is known what their boxes are."""
+
+    chance: Float[Tensor, "*b T"]  # in [0, 1): of a label to be redrawn
+    redrawn: Int64[Tensor, "*b T"]  # labels
+    sign: Int64[Tensor, "*b T 4"]  # -1 or 1
+    step: Float[Tensor, "*b T 4"]  # in [0, 1): how far an edge moves, in halves of its box's side
+
+    @classmethod
+    def drawn(cls, size: tuple[int, ...], num_classes: int, generator: Generator) -> "Noise":
+        """The noise of `size` queries."""
+        return cls(
+            torch.rand(size, generator=generator),
+            torch.randint(num_classes, size, generator=generator),
+            torch.randint(2, (*size, 4), generator=generator) * 2 - 1,
+            torch.rand((*size, 4), generator=generator),
+        )
+
+    @classmethod
+    def stacked(cls, images: Sequence["Noise"]) -> "Noise":
+        """The noise of a batch, from that of its images."""
+        parts = ("chance", "redrawn", "sign", "step")
+        return cls(*(torch.stack([getattr(one, part) for one in images]) for part in parts))
+
+
+def make_denoising(
+    targets: Targets,
+    num_classes: int,
+    config: DenoisingConfig,
+    generators: Sequence[Generator],
+    most: int | None = None,
+) -> DenoisingQueries | None:
+    """About `config.queries` positives and as many negatives for each image; None where that is 0.
+
+    The noise of an image comes from its own generator, on the host. `most` is the greatest number of boxes
+    an image has, by default in `targets`: where these are a part of a step, it is that of the whole, which
+    decides on the number of groups. A step without boxes has one group of padding, so that every step uses
+    the same weights.
+    """
+    if not config.queries:
         return None
-    groups, batch = max(1, config.queries // most), len(targets.counts)
-    size = (batch, groups * 2 * most)
-    labels = torch.full((batch, most), num_classes, device=targets.labels.device)  # padding
+    most = max(targets.counts) if most is None else most
+    groups, most = max(1, config.queries // most) if most else 1, max(1, most)
+    size = (groups * 2 * most,)
+    noise = Noise.stacked([Noise.drawn(size, num_classes, generator) for generator in generators])
+    return noised_queries(targets, num_classes, config, groups, most, noise)
+
+
+def noised_queries(
+    targets: Targets, num_classes: int, config: DenoisingConfig, groups: int, most: int, noise: Noise
+) -> DenoisingQueries:
+    """`groups` times each box of an image as a positive and as a negative, in `most` slots each.
+
+    The edges of a positive moved by less than half the box's side (times `box_noise`), those of a negative
+    by more.
+    """
+    batch, device = len(targets.counts), targets.labels.device
+    labels = torch.full((batch, most), num_classes, device=device)  # padding
     boxes = targets.boxes.new_zeros(batch, most, 4)
     image, slot = targets.image, _slots(targets)
     labels[image, slot], boxes[image, slot] = targets.labels, targets.boxes
     labels, boxes = labels.repeat(1, 2 * groups), boxes.repeat(1, 2 * groups, 1)  # [B, T], [B, T, 4]
 
-    device = labels.device
-    source = generator.device if generator is not None else torch.device("cpu")
-    chance = torch.rand(size, generator=generator, device=source)
-    redrawn = torch.randint(num_classes, size, generator=generator, device=source)
-    sign = torch.randint(2, (*size, 4), generator=generator, device=source) * 2 - 1
-    step = torch.rand((*size, 4), generator=generator, device=source)
-    step.view(batch, groups, 2, most, 4)[:, :, 1] += 1  # the negatives
-
-    flipped = (chance < config.label_noise / 2).to(device) & (labels != num_classes)
+    negative = torch.arange(groups * 2 * most) // most % 2  # [T]
+    moved = noise.sign * (noise.step + negative[:, None])
     half = boxes[..., 2:].repeat(1, 1, 2) / 2
-    noise = (sign * step).to(device) * half * config.box_noise
-    noised = xyxy_to_cxcywh((cxcywh_to_xyxy(boxes) + noise).clamp(0, 1)).abs()  # abs: corners may cross
-    return DenoisingQueries(
-        torch.where(flipped, redrawn.to(device), labels), inverse_sigmoid(noised), groups, 2 * most
-    )
+    corners = cxcywh_to_xyxy(boxes) + moved.to(device) * half * config.box_noise
+    noised = xyxy_to_cxcywh(corners.clamp(0, 1)).abs()  # abs: corners may cross
+    flipped = (noise.chance < config.label_noise / 2).to(device) & (labels != num_classes)
+    labels = torch.where(flipped, noise.redrawn.to(device), labels)
+    return DenoisingQueries(labels, inverse_sigmoid(noised), groups, 2 * most)
 
 
 def denoising_matches(targets: Targets, queries: DenoisingQueries) -> Matches:

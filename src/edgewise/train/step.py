@@ -4,7 +4,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,7 +12,7 @@ from edgewise.config import TrainConfig
 from edgewise.losses import detection_losses, match
 from edgewise.model import DFine
 from edgewise.structures import Batch
-from edgewise.train.denoising import denoising_matches, make_denoising
+from edgewise.train.denoising import denoising_matches, make_denoising, streams
 
 
 def step_losses(
@@ -21,8 +20,9 @@ def step_losses(
 ) -> dict[str, Float[Tensor, ""]]:
     """The weighted loss terms of a batch at a step, on the device of `values`, which are W(n)."""
     device = values.device
+    places = range(batch.first, batch.first + len(batch.images))
     queries = make_denoising(
-        batch.targets, model.config.num_classes, config.denoising, noise(config.seed, step)
+        batch.targets, model.config.num_classes, config.denoising, streams(config.seed, step, places)
     )
     positives = None if queries is None else denoising_matches(batch.targets, queries).to(device)
     batch = batch.to(device)
@@ -30,12 +30,6 @@ def step_losses(
         output = model(batch.images, None if queries is None else queries.to(device))
     matching = match(output, batch.targets, config.loss.matching)
     return detection_losses(output, batch.targets, matching, values, config.loss, positives)
-
-
-def noise(seed: int, step: int) -> torch.Generator:
-    """The stream of a step's denoising noise: keyed, so that a resumed run draws the same."""
-    key = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(key >> np.uint64(1)))
 
 
 def autocast(config: TrainConfig, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
