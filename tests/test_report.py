@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edgewise.report import write_report
+from edgewise.report import Table, write_report
 
 
 class Page(HTMLParser):
@@ -60,6 +60,18 @@ def test_texts_are_escaped(tmp_path: Path) -> None:
     assert page.of("script") == []
     assert page.texts.count(nasty) == 6  # twice the title
     assert page.of("img")[0]["alt"] == nasty
+
+
+def test_tables_are_shown_or_folded(tmp_path: Path) -> None:
+    tables = [
+        Table("found", ("kind", "count"), [("<b>", "1"), ("b", "2")]),
+        Table("all of it", ("where",), [], folded=True),
+    ]
+    page = Page(write_report(tmp_path, "t", "l", {}, [], tables).read_text(encoding="utf-8"))
+    assert page.of("details") == [{"open": None}, {}]
+    assert len(page.of("tr")) == 4
+    assert len(page.of("th")) == 3
+    assert {"found", "kind", "count", "<b>", "1", "b", "2", "all of it", "where"} <= set(page.texts)
 
 
 def test_only_a_wide_picture_takes_a_whole_row(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A run's numbers and pictures as one static HTML page that needs nothing but the folder it lies in."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -10,10 +11,25 @@ from PIL import Image
 Picture = tuple[str | Path, str]  # file, caption
 
 
+@dataclass(frozen=True)
+class Table:
+    """Rows of texts under a header; a `folded` one shows its caption until it is opened."""
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    folded: bool = False
+
+
 def write_report(
-    folder: str | Path, title: str, lead: str, summary: Mapping[str, str], pictures: Sequence[Picture]
+    folder: str | Path,
+    title: str,
+    lead: str,
+    summary: Mapping[str, str],
+    pictures: Sequence[Picture],
+    tables: Sequence[Table] = (),
 ) -> Path:
-    """folder/report.html, written: the title, a paragraph, numbers by name, and pictures in their order.
+    """folder/report.html, written: the title, a paragraph, numbers by name, tables, and pictures in order.
 
     Every text is shown as it is, markup included. Pictures are files somewhere in `folder`; the page links
     them relatively, so that the folder can move, and gives a wide one the whole row. ValueError for a
@@ -25,6 +41,7 @@ def write_report(
         title=escape(title),
         lead=escape(lead),
         summary="\n".join(_number(name, value) for name, value in summary.items()),
+        tables="\n".join(_table(one) for one in tables),
         pictures="\n".join(_figure(folder, path, caption) for path, caption in pictures),
     )
     path = folder / "report.html"
@@ -34,6 +51,18 @@ def write_report(
 
 def _number(name: str, value: str) -> str:
     return f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+
+
+def _table(table: Table) -> str:
+    def row(kind: str, cells: Sequence[str]) -> str:
+        return "<tr>" + "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in cells) + "</tr>"
+
+    rows = "\n".join(row("td", cells) for cells in table.rows)
+    state = "" if table.folded else " open"
+    return (
+        f"<details{state}><summary>{escape(table.caption)}</summary>"
+        f"<table>\n<thead>{row('th', table.header)}</thead>\n<tbody>\n{rows}\n</tbody>\n</table></details>"
+    )
 
 
 def _figure(folder: Path, path: str | Path, caption: str) -> str:
@@ -67,6 +96,7 @@ _PAGE = """<!doctype html>
 <dl>
 {summary}
 </dl>
+{tables}
 <main>
 {pictures}
 </main>
@@ -89,11 +119,17 @@ body {
 }
 h1 { margin: 0 0 .5rem; font-size: clamp(1.6rem, 4vw, 2.3rem); line-height: 1.15; letter-spacing: -.02em }
 header p { max-width: 42rem; margin: 0; color: var(--faint) }
-dl, figure { overflow: hidden; border: 1px solid var(--line); border-radius: .75rem }
+dl, figure, details { overflow: hidden; border: 1px solid var(--line); border-radius: .75rem }
 dl { display: flex; flex-wrap: wrap; gap: 1px; margin: 2rem 0; background: var(--line) }
 dl div { flex: 1 1 9rem; padding: .9rem 1.1rem; background: var(--card) }
 dt, figcaption { color: var(--faint); font-size: .875rem }
 dd { margin: 0; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums }
+details { margin: 0 0 1.5rem; background: var(--card); overflow-x: auto }
+summary { padding: .8rem 1.1rem; font-weight: 600; cursor: pointer }
+table { width: 100%; border-collapse: collapse; font-size: .875rem }
+th, td { padding: .5rem 1.1rem; text-align: left; vertical-align: top; border-top: 1px solid var(--line) }
+th { color: var(--faint); font-weight: 400 }
+td { overflow-wrap: anywhere }
 main {
   display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 1.5rem;
   align-items: start;
