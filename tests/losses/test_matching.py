@@ -42,13 +42,31 @@ def test_every_setting_counts(name: str, weight: float, generator: torch.Generat
     assert not torch.allclose(matching_cost(logits, boxes, target, config.updated({name: weight})), plain)
 
 
-def test_cost_is_one_where_it_is_undefined() -> None:
+def test_cost_is_one_where_neither_box_has_an_area() -> None:
     flat, box = [0.5, 0.5, 0.0, 0.2], [0.5, 0.5, 0.1, 0.2]
-    boxes = torch.tensor([[[flat, box, box]] * 2])
-    logits = torch.tensor([[[0.0, 0.0, math.nan]] * 2])
-    cost = matching_cost(logits, boxes, torch.tensor([flat, box]), MatchingConfig())[0]
-    assert (cost == 1).tolist() == [[True, False, True], [False, False, True]]
+    boxes = torch.tensor([[[flat, box]] * 2])
+    cost = matching_cost(torch.zeros(1, 2, 2), boxes, torch.tensor([flat, box]), MatchingConfig())[0]
+    assert (cost == 1).tolist() == [[True, False], [False, False]]
     assert cost.isfinite().all()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_output_whose_cost_is_not_finite_is_named_and_still_matched(
+    value: float, generator: torch.Generator
+) -> None:
+    output, targets = random_output(2, generator), random_targets(2, 3, generator=generator)
+    assert match(output, targets, MatchingConfig()).undefined == ()
+    output.layers[1].boxes.data[0, 0] = value
+    output.encoder.logits.data[1, 0] = math.nan
+    matching = match(output, targets, MatchingConfig())
+    assert matching.undefined == ("1", "encoder")
+    assert all(len(one) == 5 for one in matching.outputs)
+
+
+def test_a_finite_box_whose_cost_overflows_is_named(generator: torch.Generator) -> None:
+    output, targets = random_output(1, generator), random_targets(1, generator=generator)
+    output.initial.boxes.data[0, 0] = 1e200  # its area is infinite
+    assert match(output, targets, MatchingConfig()).undefined == ("initial",)
 
 
 def test_is_the_cheapest_of_all(generator: torch.Generator) -> None:

@@ -21,11 +21,13 @@ class Matching:
     """The matches of a batch: those of each output alone, which classification uses, and their `union`.
 
     `outputs` are the layers from first to last, the initial output and the encoder. Each of them pairs
-    min(queries, targets) queries of an image with one target each, so all are equally long.
+    min(queries, targets) queries of an image with one target each, so all are equally long. `undefined`
+    names the outputs that had a cost which is not finite: 0 … L-1, initial, encoder.
     """
 
     outputs: tuple[Matches, ...]
     union: Matches
+    undefined: tuple[str, ...] = ()
 
 
 def predictions(output: DecoderOutput) -> tuple[list[Tensor], list[Tensor]]:
@@ -50,16 +52,20 @@ def predictions(output: DecoderOutput) -> tuple[list[Tensor], list[Tensor]]:
 def match(output: ModelOutput, targets: Targets, config: MatchingConfig) -> Matching:
     """Match every output with the targets, image by image, at the least total cost.
 
-    The costs of all outputs are computed together and moved to the host once.
+    The costs of all outputs are computed together and moved to the host once. One that is not a number
+    counts as 1, and its output is named in `Matching.undefined`: it is for the caller to refuse the step, in
+    all processes at once.
     """
     logits, boxes = predictions(output)
     image = targets.image
     class_logits = torch.stack([one[image, :, targets.labels] for one in logits])  # [S, N, Q]
     candidates = torch.stack([one[image] for one in boxes])  # [S, N, Q, 4]
     costs = matching_cost(class_logits, candidates, targets.boxes.to(candidates.dtype), config).cpu().numpy()
-    outputs = [_assign(cost, targets) for cost in costs]
+    names = [*map(str, range(len(output.layers))), "initial", "encoder"]
+    undefined = [name for name, cost in zip(names, costs, strict=True) if not np.isfinite(cost).all()]
+    outputs = [_assign(np.nan_to_num(cost, nan=1.0), targets) for cost in costs]
     *outputs, shared = _moved([*outputs, union(outputs)], image.device)
-    return Matching(tuple(outputs), shared)
+    return Matching(tuple(outputs), shared, tuple(undefined))
 
 
 def matching_cost(
@@ -70,8 +76,8 @@ def matching_cost(
 ) -> Float[Tensor, "S N Q"]:
     """What it costs, in each output, to match target n with each query of its image.
 
-    `class_logits` are those of the target's class; boxes are cxcywh. Where the cost is not a number, or two
-    boxes without area have no IoU, it is 1.
+    `class_logits` are those of the target's class; boxes are cxcywh. Where two boxes without area have no
+    IoU, it is 1.
     """
     goals = target_boxes[:, None].expand_as(boxes)
     corners, goal_corners = box.cxcywh_to_xyxy(boxes), box.cxcywh_to_xyxy(goals)
@@ -81,7 +87,7 @@ def matching_cost(
         - config.giou_cost * box.giou(corners, goal_corners)
     )
     flat = (box.area(corners) == 0) & (box.area(goal_corners) == 0)
-    return torch.where(flat, 1.0, cost).nan_to_num(1.0)
+    return torch.where(flat, 1.0, cost)
 
 
 def focal_cost(

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from edgewise.config import BackboneConfig, StageConfig
 from edgewise.model.layers import Affine, FrozenBatchNorm
+from edgewise.model.recompute import run
 
 
 class ConvUnit(nn.Module):
@@ -115,6 +116,8 @@ class Stage(nn.Module):
 class Backbone(nn.Module):
     """Images in [0, 1] to the feature maps of `config.returned`, fine to coarse."""
 
+    recompute = False  # stages
+
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.returned = config.returned
@@ -128,5 +131,5 @@ class Backbone(nn.Module):
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
         x = self.stem(images)
-        maps = [x := stage(x) for stage in self.stages]
+        maps = [x := run(stage, x, recompute=self.recompute) for stage in self.stages]
         return [maps[i] for i in self.returned]

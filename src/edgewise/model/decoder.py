@@ -15,6 +15,7 @@ from edgewise.device import at_least_float32
 from edgewise.distributions import bin_values, expected_offset, refined_boxes
 from edgewise.model.attention import DeformableAttention, SelfAttention
 from edgewise.model.layers import MLP, ConvNorm, inverse_sigmoid
+from edgewise.model.recompute import run
 from edgewise.structures import (
     DecoderOutput,
     DenoisingQueries,
@@ -159,6 +160,7 @@ class Decoder(nn.Module):
 
     anchors: Tensor
     valid_mask: Tensor
+    recompute = False  # layers
 
     def __init__(
         self, config: DecoderConfig, num_classes: int, in_channels: int, sizes: tuple[tuple[int, int], ...]
@@ -282,7 +284,9 @@ class Decoder(nn.Module):
         edge_logits: Tensor | None = None
         for i, layer in enumerate(self.decoder.layers):
             position = self.query_pos_head(references.to(content.dtype)).clamp(-10, 10)
-            content = layer(content, position, references, values, sizes, blocked)
+            content = run(
+                layer, content, position, references, values, sizes, blocked, recompute=self.recompute
+            )
             scores = at_least_float32(self.dec_score_head[i](content)) if i >= self.first_scored else None
             if initial is None:
                 boxes = (self.pre_bbox_head(content) + inverse_sigmoid(references)).sigmoid()

@@ -38,6 +38,11 @@ class DFine(nn.Module):
         images = images.contiguous(memory_format=torch.channels_last)  # all maps follow: faster
         return self.decoder(self.encoder(self.backbone(images)), denoising)  # type: ignore[no-any-return]
 
+    def set_recompute(self, on: bool) -> None:
+        """Gradient checkpointing: less memory in training for more time, the same gradients."""
+        for part in (self.backbone, self.encoder, self.decoder):
+            part.recompute = on
+
     def fused(self, layers: Literal["last", "all"] = "last") -> "DFine":
         """The inference form, a new module: norms folded, parts that only train dropped; same outputs.
 

@@ -9,6 +9,7 @@ from edgewise.caching import cached_constant
 from edgewise.config import EncoderConfig
 from edgewise.model.attention import SelfAttention
 from edgewise.model.layers import ConvNorm
+from edgewise.model.recompute import run
 
 
 @cached_constant
@@ -115,6 +116,8 @@ class Downsample(nn.Module):
 class Encoder(nn.Module):
     """The backbone's maps to as many maps of `config.dim` channels, fine to coarse, each seeing all."""
 
+    recompute = False  # attention and fusions
+
     def __init__(self, config: EncoderConfig, in_channels: tuple[int, ...]) -> None:
         super().__init__()
         steps = range(len(in_channels) - 1)
@@ -127,12 +130,14 @@ class Encoder(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         *lower, deep = (project(x) for project, x in zip(self.input_proj, maps, strict=True))
-        deep = self.encoder[0](deep)
+        deep = run(self.encoder[0], deep, recompute=self.recompute)
         inner = []  # coarse to fine
         for lateral, fuse, x in zip(self.lateral_convs, self.fpn_blocks, reversed(lower), strict=True):
             inner.append(lateral(deep))
-            deep = fuse(torch.cat([F.interpolate(inner[-1], scale_factor=2.0), x], 1))
+            both = torch.cat([F.interpolate(inner[-1], scale_factor=2.0), x], 1)
+            deep = run(fuse, both, recompute=self.recompute)
         out = [deep]
         for down, fuse, x in zip(self.downsample_convs, self.pan_blocks, reversed(inner), strict=True):
-            out.append(fuse(torch.cat([down(out[-1]), x], 1)))
+            both = torch.cat([down(out[-1]), x], 1)
+            out.append(run(fuse, both, recompute=self.recompute))
         return out
