@@ -1,9 +1,10 @@
-"""A run as a person sees it: progress bar, a line per epoch, TensorBoard, and a clean stop."""
+"""A run as a person sees it: progress bar, a line per epoch, loggers, and a clean stop."""
 
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -18,7 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from edgewise.extras import require
+from edgewise.train.loggers import open_loggers
 from edgewise.train.meter import StepReport
 from edgewise.train.trainer import Trainer
 
@@ -29,9 +30,6 @@ def run(trainer: Trainer, console: Console) -> None:
     Ctrl-C and SIGTERM let the step finish, save the state and raise KeyboardInterrupt; a second Ctrl-C
     stops at once, with the state of the last finished epoch.
     """
-    require("tensorboard", "train")
-    from torch.utils.tensorboard.writer import SummaryWriter
-
     bar = _Bar(
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -42,8 +40,9 @@ def run(trainer: Trainer, console: Console) -> None:
         refresh_per_second=2,
     )
     epochs = trainer.config.schedule.epochs
+    say = partial(bar.console.print, style="yellow", markup=False, highlight=False, soft_wrap=True)
     with (
-        SummaryWriter(str(trainer.folder / "tensorboard"), purge_step=trainer.step) as writer,
+        open_loggers(trainer.folder, trainer.config, trainer.step, say) as logger,
         bar,
         _stop_requests() as stopping,
     ):
@@ -51,14 +50,15 @@ def run(trainer: Trainer, console: Console) -> None:
 
         def on_epoch(line: dict[str, Any]) -> None:
             bar.console.print(epoch_line(line, epochs), highlight=False, soft_wrap=True)
-            for name, value in line.get("val", {}).items():
-                if isinstance(value, float):
-                    writer.add_scalar(f"val/{name}", value, line["step"])
+            numbers = {f"val/{name}": one for name, one in line.get("val", {}).items()}
+            numbers |= {name: line[name] for name in ("images_per_s", "wait_share")}
+            logger.scalars(
+                line["step"], {name: one for name, one in numbers.items() if isinstance(one, float)}
+            )
 
         for report in trainer.steps(on_epoch):
-            for name, value in report.losses.items():
-                writer.add_scalar(f"loss/{name}", value, report.step)
-            writer.add_scalar("lr", trainer.lr, report.step)
+            losses = {f"loss/{name}": value for name, value in report.losses.items()}
+            logger.scalars(report.step, losses | {"lr": trainer.lr, "grad_norm": report.grad_norm})
             bar.update(
                 task,
                 completed=report.step + 1,
