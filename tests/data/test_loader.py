@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgewise.config import AugmentConfig, TrainConfig
+from edgewise.config import AugmentConfig, DenseConfig, TrainConfig
 from edgewise.data.coco import open_dataset
 from edgewise.data.loader import Job, TrainLoader, batch_size, build_batch, epoch_order
 from edgewise.structures import Batch, Sample
@@ -109,6 +109,39 @@ def test_plain_batches_are_at_most_flipped() -> None:
             batch.images[i].mean().item(), dataset[image_id].image.mean() / 255, atol=0.01
         )
     assert batch.targets.counts == tuple(image_id % 3 for image_id in batch.image_ids)
+
+
+DENSE = CONFIG.model_copy(update={"dense": DenseConfig(mosaic=0.5, mixup=0.5, copy_blend=1.0)})
+
+
+def test_dense_batches_do_not_depend_on_workers_or_resumption() -> None:
+    alone = TrainLoader(samples(), DENSE)
+    helped = TrainLoader(samples(), DENSE.model_copy(update={"workers": 2}))
+    batches = list(alone.batches(1, dense=True))
+    assert_same(batches, list(helped.batches(1, dense=True)))
+    assert_same(batches[2:], list(alone.batches(1, 2, dense=True)))
+    sparse = list(alone.batches(1))
+    assert [one.image_ids for one in batches] == [one.image_ids for one in sparse]
+    assert not torch.equal(batches[0].images, sparse[0].images)
+
+
+@pytest.mark.parametrize(("kind", "boxes"), [("mosaic", None), ("mixup", 12), ("copy_blend", None)])
+def test_each_dense_kind_alone(kind: str, boxes: int | None) -> None:
+    """Two boxes an image; mixup has those of both, the others at least sometimes more than two."""
+    config = CONFIG.model_copy(update={"dense": DenseConfig(**{kind: 1.0}), "augment": AugmentConfig(crop=0)})
+    two = [one for one in samples(30) if len(one.labels) == 2]
+    counts = np.concatenate([one.targets.counts for one in TrainLoader(two, config).batches(0, dense=True)])
+    assert counts.max() > 2
+    if boxes:
+        assert counts.sum() == 2 * 2 * 9
+    again = np.concatenate([one.targets.counts for one in TrainLoader(two, CONFIG).batches(0, dense=True)])
+    assert again.max() <= 2  # all chances are 0
+
+
+def test_a_lone_image_is_not_blended_with_itself() -> None:
+    config = DENSE.model_copy(update={"dense": DenseConfig(mixup=1.0)})
+    (batch,) = TrainLoader(samples(3)[2:], config).batches(0, dense=True)
+    assert max(batch.targets.counts) <= 2
 
 
 def test_order_of_an_epoch() -> None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from edgewise.config import ScheduleConfig
+from edgewise.config import DenseConfig, ScheduleConfig, TrainConfig
 from edgewise.train import schedule
 
 PLAIN = ScheduleConfig(epochs=10, warmup_steps=4, plain_epochs=3, ema_decay=0.9, ema_warmup_steps=20)
@@ -58,6 +58,21 @@ def test_strong_augmentation_ends_before_the_plain_epochs() -> None:
 
 def test_a_moment_is_all_of_it_at_one_step() -> None:
     assert schedule.total_steps(PLAIN, 6) == 60
-    moment = schedule.at(PLAIN, step=41, steps_per_epoch=6)
-    assert moment == schedule.Moment(rate=1.0, ema_decay=schedule.ema_decay(PLAIN, 41), strong=True)
-    assert not schedule.at(PLAIN, step=42, steps_per_epoch=6).strong
+    config = TrainConfig(schedule=PLAIN)
+    moment = schedule.at(config, step=41, steps_per_epoch=6)
+    decay = schedule.ema_decay(PLAIN, 41)
+    assert moment == schedule.Moment(rate=1.0, ema_decay=decay, strong=True, dense=False)
+    assert not schedule.at(config, step=42, steps_per_epoch=6).strong
+    dense = config.updated({"dense.mosaic": 0.5})
+    assert schedule.at(dense, step=6, steps_per_epoch=6).dense
+    assert not schedule.at(dense, step=5, steps_per_epoch=6).dense
+
+
+def test_dense_epochs_are_a_share_of_the_strong_ones() -> None:
+    mixed = DenseConfig(mixup=0.5, begin=0.1, end=0.6)  # of seven strong epochs: from 0.7 to 4.2
+    assert [schedule.is_dense(mixed, PLAIN, epoch) for epoch in range(10)] == [False] + [True] * 4 + [
+        False
+    ] * 5
+    always = mixed.updated({"begin": 0, "end": 1})
+    assert [schedule.is_dense(always, PLAIN, epoch) for epoch in range(10)] == [True] * 7 + [False] * 3
+    assert not any(schedule.is_dense(DenseConfig(), PLAIN, epoch) for epoch in range(10))

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -10,10 +11,11 @@ from torch.utils import data
 
 from edgewise.config import TrainConfig
 from edgewise.data.collate import collate, multi_scale_sizes
+from edgewise.data.dense import copy_blend, mixup, mosaic, resized
 from edgewise.data.transforms import augment
 from edgewise.structures import Batch, Sample
 
-_ORDER, _SAMPLE, _SIZE = 1, 2, 3  # what a random stream is for: the first number of its seed
+_ORDER, _SAMPLE, _SIZE, _BLEND = 1, 2, 3, 4  # what a random stream is for: the first number of its seed
 
 
 @runtime_checkable
@@ -30,6 +32,7 @@ class Job(NamedTuple):
     epoch: int
     step: int
     strong: bool
+    dense: bool = False
 
 
 class TrainLoader:
@@ -56,12 +59,15 @@ class TrainLoader:
             worker_init_fn=_leave_interrupts_to_the_main_process,
         )
 
-    def batches(self, epoch: int, start_step: int = 0, strong: bool = True) -> Iterator[Batch]:
-        """The batches of an epoch from `start_step` on; `strong`: strong augmentation and multi-scale.
+    def batches(
+        self, epoch: int, start_step: int = 0, strong: bool = True, dense: bool = False
+    ) -> Iterator[Batch]:
+        """The batches of an epoch from `start_step` on.
 
-        Raises what reading an image raises.
+        `strong`: strong augmentation and multi-scale; `dense`: mosaic, mixup and copy-blend. Raises what
+        reading an image raises.
         """
-        self._jobs[:] = [Job(epoch, step, strong) for step in range(start_step, self.steps_per_epoch)]
+        self._jobs[:] = [Job(epoch, step, strong, dense) for step in range(start_step, self.steps_per_epoch)]
         for batch in self._loader:
             if isinstance(batch, Exception):
                 raise batch
@@ -83,12 +89,51 @@ class _Batches(data.Dataset[Batch | Exception]):
 
 def build_batch(dataset: Samples, config: TrainConfig, job: Job) -> Batch:
     """The batch of a job."""
-    members = epoch_order(len(dataset), config.seed, job.epoch)[job.step * config.batch :][: config.batch]
-    samples = []
-    for index in members:
-        rng = np.random.default_rng([_SAMPLE, config.seed, job.epoch, index])
-        samples.append(augment(dataset[int(index)], config.augment, job.strong, rng))
-    return collate(samples, batch_size(config, job))
+    size = batch_size(config, job)
+    order = epoch_order(len(dataset), config.seed, job.epoch)
+    images = _Images(dataset, config, job, size, order)
+    places = range(job.step * config.batch, min((job.step + 1) * config.batch, len(order)))
+    return collate([images.blended(place) if job.dense else images.single(place) for place in places], size)
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The augmented images of a job, each made once, by their place in the order of the epoch."""
+
+    dataset: Samples
+    config: TrainConfig
+    job: Job
+    size: tuple[int, int]
+    order: Sequence[int]
+    _made: dict[int, Sample] = field(default_factory=dict)
+
+    def single(self, place: int) -> Sample:
+        """One image augmented or, in dense epochs, perhaps a mosaic."""
+        if place not in self._made:
+            self._made[place] = self._make(place)
+        return self._made[place]
+
+    def _make(self, place: int) -> Sample:
+        sample, rng = self.dataset[self.order[place]], self._stream(_SAMPLE, place)
+        if not self.job.dense or rng.random() >= self.config.dense.mosaic:
+            return augment(sample, self.config.augment, self.job.strong, rng)
+        others = [self.dataset[self.order[other]] for other in rng.integers(len(self.order), size=3)]
+        # A mosaic has cropped and zoomed already (as in DEIM).
+        rest = self.config.augment.model_copy(update={"zoom_out": 0.0, "crop": 0.0})
+        return augment(mosaic([sample, *others], self.size, rng), rest, self.job.strong, rng)
+
+    def blended(self, place: int) -> Sample:
+        """One image, perhaps mixed with the next of the epoch or with objects of it, but not both."""
+        config, after = self.config.dense, (place + 1) % len(self.order)
+        rng = self._stream(_BLEND, place)
+        mixes, copies = rng.random(2) < (config.mixup, config.copy_blend)
+        if not (mixes or copies) or after == place:
+            return self.single(place)
+        one, other = (resized(self.single(each), self.size) for each in (place, after))
+        return mixup(one, other, rng) if mixes else copy_blend(one, other, rng)
+
+    def _stream(self, purpose: int, place: int) -> np.random.Generator:
+        return np.random.default_rng([purpose, self.config.seed, self.job.epoch, self.order[place]])
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Sequence[int]:

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from edgewise.config import ScheduleConfig
+from edgewise.config import DenseConfig, ScheduleConfig, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,7 @@ class Moment:
     rate: float  # factor on every learning rate
     ema_decay: float
     strong: bool  # strong augmentation and multi-scale are on
+    dense: bool  # mosaic, mixup and copy-blend are on
 
 
 def total_steps(config: ScheduleConfig, steps_per_epoch: int) -> int:
@@ -22,6 +23,14 @@ def total_steps(config: ScheduleConfig, steps_per_epoch: int) -> int:
 def is_strong(config: ScheduleConfig, epoch: int) -> bool:
     """The last `plain_epochs` see images as prediction will: one size, no crop, zoom or colour change."""
     return epoch < config.epochs - config.plain_epochs
+
+
+def is_dense(config: DenseConfig, schedule: ScheduleConfig, epoch: int) -> bool:
+    """From the share `begin` of the strong epochs up to the share `end` of them, if there is any of it."""
+    if not max(config.mosaic, config.mixup, config.copy_blend):
+        return False
+    strong = schedule.epochs - schedule.plain_epochs
+    return config.begin * strong <= epoch < config.end * strong
 
 
 def rate(config: ScheduleConfig, step: int, steps: int) -> float:
@@ -45,10 +54,12 @@ def ema_decay(config: ScheduleConfig, step: int) -> float:
     return config.ema_decay * (1 - math.exp(-(step + 1) / config.ema_warmup_steps))
 
 
-def at(config: ScheduleConfig, step: int, steps_per_epoch: int) -> Moment:
-    """The schedule read at one step."""
+def at(config: TrainConfig, step: int, steps_per_epoch: int) -> Moment:
+    """All of it at one step."""
+    schedule, epoch = config.schedule, step // steps_per_epoch
     return Moment(
-        rate=rate(config, step, total_steps(config, steps_per_epoch)),
-        ema_decay=ema_decay(config, step),
-        strong=is_strong(config, step // steps_per_epoch),
+        rate=rate(schedule, step, total_steps(schedule, steps_per_epoch)),
+        ema_decay=ema_decay(schedule, step),
+        strong=is_strong(schedule, epoch),
+        dense=is_dense(config.dense, schedule, epoch),
     )

@@ -114,10 +114,10 @@ class Trainer:
         self.model.train()
         per_epoch = self.loader.steps_per_epoch
         for epoch in range(len(self.history), self.config.schedule.epochs):
-            strong = schedule.at(self.config.schedule, epoch * per_epoch, per_epoch).strong
+            moment = schedule.at(self.config, epoch * per_epoch, per_epoch)
             start = self.step - epoch * per_epoch
             began = time.perf_counter()
-            for batch in self.loader.batches(epoch, start, strong):
+            for batch in self.loader.batches(epoch, start, moment.strong, moment.dense):
                 loaded = time.perf_counter()
                 losses, norm = self._update(batch)
                 now = time.perf_counter()
@@ -137,7 +137,7 @@ class Trainer:
         Raises FloatingPointError, before any weight changes, if a term or the norm is not finite.
         """
         config, step = self.config, self.step
-        moment = schedule.at(config.schedule, step, self.loader.steps_per_epoch)
+        moment = schedule.at(config, step, self.loader.steps_per_epoch)
         set_rate(self.optimizer, moment.rate)
         losses = step_losses(self.model, batch, step, config, self._values)
         values = stop_unless_finite(losses, step)
