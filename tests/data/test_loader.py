@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from edgewise.boxes import xyxy_to_cxcywh
 from edgewise.config import AugmentConfig, DenseConfig, TrainConfig
 from edgewise.data.coco import open_dataset
 from edgewise.data.loader import Job, TrainLoader, batch_size, build_batch, epoch_order
+from edgewise.preprocess import preprocess
+from edgewise.presets import unaugmented
 from edgewise.structures import Batch, Sample
 
 CONFIG = TrainConfig(batch=3, workers=0, size=(64, 64), seed=4)
@@ -142,6 +145,22 @@ def test_a_lone_image_is_not_blended_with_itself() -> None:
     config = DENSE.model_copy(update={"dense": DenseConfig(mixup=1.0)})
     (batch,) = TrainLoader(samples(3)[2:], config).batches(0, dense=True)
     assert max(batch.targets.counts) <= 2
+
+
+def test_unaugmented_batches_are_the_images_as_prediction_sees_them() -> None:
+    config, dataset = unaugmented(DENSE), samples()
+    for batch in TrainLoader(dataset, config).batches(0, strong=True, dense=True):
+        images, targets = zip(
+            *(plain(dataset[image_id], config.size) for image_id in batch.image_ids), strict=True
+        )
+        np.testing.assert_array_equal(batch.images.numpy(), images)
+        np.testing.assert_allclose(batch.targets.boxes.numpy(), np.concatenate(targets), rtol=1e-6)
+
+
+def plain(sample: Sample, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The model input that `preprocess` makes, and the boxes in it."""
+    image, geometry = preprocess(sample.image, size)
+    return image, xyxy_to_cxcywh(torch.from_numpy(sample.boxes_xyxy / geometry.scale)).numpy()
 
 
 def test_order_of_an_epoch() -> None:
