@@ -1,0 +1,130 @@
+"""Joining the processes of a run, and starting several on one machine: torchrun's own machinery."""
+
+import logging
+import os
+import pickle
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed as dist
+
+from edgewise.device import local_rank
+from edgewise.processes import ALONE, Processes
+
+T = TypeVar("T")
+
+RESTARTS = 3  # of all processes after one died, each from the last checkpoint
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Processes]:
+    """The processes of this run, as torchrun describes them in the environment; alone without it.
+
+    Tensors on CUDA devices travel by NCCL (gloo where torch has none, as on Windows), all else by gloo.
+    Within another `joined` it is the same group.
+    """
+    if local_rank() is None or int(os.environ["WORLD_SIZE"]) == 1:
+        yield ALONE
+        return
+    if dist.is_initialized():
+        yield Processes(dist.get_rank(), dist.get_world_size())
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    elif "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ["LOCAL_WORLD_SIZE"])))
+    nccl = device.type == "cuda" and dist.is_nccl_available()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo")
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+def restarted() -> bool:
+    """Whether these processes replace others of which one died."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def launch(count: int, function: Callable[..., T], *arguments: Any) -> T:
+    """What `function(*arguments)` returns in the main one of `count` new processes on this machine.
+
+    Function, arguments and result are pickled; the processes are spawned, so this works in a notebook. When
+    one dies or torch fails in it (RuntimeError: a device, memory, another process), all start again,
+    `RESTARTS` times; then this is a RuntimeError. Any other error would come again and is raised here as it
+    was there, with its traceback as a note. So is KeyboardInterrupt after SIGINT or SIGTERM.
+    """
+    if local_rank() is not None:
+        raise ValueError(
+            f"{count} processes were asked for within one of several that torchrun has started; leave it out"
+        )
+    if sys.platform == "win32":
+        os.environ.setdefault("USE_LIBUV", "0")  # torch's wheels have none there
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",
+        max_restarts=RESTARTS,
+        start_method="spawn",
+    )
+    with tempfile.TemporaryDirectory() as folder, _quiet("torch", "torch.distributed"):
+        try:
+            results: dict[int, T] = elastic_launch(config, _run)(Path(folder), function, arguments)
+        except SignalException:
+            raise KeyboardInterrupt from None
+        except ChildFailedError as error:
+            rank, failure = error.get_first_failure()
+            raise RuntimeError(
+                f"gave up after {RESTARTS} restarts; at last process {rank} failed: "
+                f"{failure.message if failure.exitcode > 0 else f'killed by signal {-failure.exitcode}'}"
+            ) from None
+        for path in sorted(Path(folder).glob("error-*")):
+            raise pickle.loads(path.read_bytes())
+    return results[0]
+
+
+@contextmanager
+def _quiet(*loggers: str) -> Iterator[None]:
+    """Without torch's own account of processes that ended: what is worth saying is raised."""
+    handlers = [handler for name in loggers for handler in logging.getLogger(name).handlers]
+    before = [handler.level for handler in handlers]
+    for handler in handlers:
+        handler.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for handler, level in zip(handlers, before, strict=True):
+            handler.setLevel(level)
+
+
+def _run(folder: Path, function: Callable[..., T], arguments: tuple[Any, ...]) -> T | None:
+    """`function` in one process.
+
+    An error that would come again is left in `folder`; torch starts all again even so, and they end at once.
+    """
+    if any(folder.glob("error-*")):
+        return None
+    try:
+        return function(*arguments)
+    except RuntimeError:
+        raise
+    except BaseException as error:
+        rank = int(os.environ["RANK"])
+        error.add_note(f"in process {rank}:\n{traceback.format_exc()}")
+        part = folder / f"part-{rank}"
+        part.write_bytes(pickle.dumps(error))
+        part.rename(folder / f"error-{rank:05}")
+        raise
