@@ -12,6 +12,7 @@ from rich.progress import track
 from edgewise.detections import Detections
 from edgewise.evaluation.coco import Metrics, coco_metrics
 from edgewise.evaluation.matching import to_xywh
+from edgewise.processes import ALONE, Processes
 from edgewise.structures import Sample
 
 Predict = Callable[[list[np.ndarray]], list[Detections]]  # RGB uint8 [H, W, 3] each, one Detections each
@@ -44,20 +45,29 @@ class AnnotatedImages(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Metrics and what they were computed from: one Detections an image, in the dataset's order."""
+    """Metrics and what they were computed from: one Detections an image, in the dataset's order.
+
+    Of several processes all have the metrics, and the main one alone the detections.
+    """
 
     metrics: Metrics
     detections: tuple[Detections, ...] = field(repr=False)
 
 
 def evaluate(
-    dataset: AnnotatedImages, predict: Predict, *, batch: int = 8, progress: bool = False
+    dataset: AnnotatedImages,
+    predict: Predict,
+    *,
+    batch: int = 8,
+    progress: bool = False,
+    processes: Processes = ALONE,
 ) -> Evaluation:
     """Metrics of `predict` over all images of `dataset`, called with `batch` images at a time.
 
     All detections are passed to COCO's metric, which scores the best 100 of a class in an image: a
     predictor should not cut by score. Classes are matched by name; their order may differ. The detections
     that are kept carry the image's path as their `source`, not the image. `progress` shows a bar.
+    Several `processes` share the batches, which are those of one process, and so are the numbers.
     ValueError where the class names of predictor and dataset are not the same, or where `predict` does not
     return one Detections an image.
     """
@@ -65,7 +75,8 @@ def evaluate(
     rows: list[np.ndarray] = []
     console = Console(stderr=True)  # results alone go to stdout
     starts = range(0, len(dataset), batch)
-    for start in track(starts, "evaluating", console=console, disable=not progress):
+    own = [starts[i] for i in processes.share(len(starts))]
+    for start in track(own, "evaluating", console=console, disable=not (progress and processes.main)):
         samples = [dataset[index] for index in range(start, min(start + batch, len(dataset)))]
         results = predict([sample.image for sample in samples])
         if len(results) != len(samples):
@@ -74,7 +85,10 @@ def evaluate(
             categories = categories_of(result.class_names, dataset)
             rows.append(coco_rows(result, sample.image_id, categories))
             kept.append(replace(result, source=sample.path or None))
-    return Evaluation(coco_metrics(dataset.annotations, np.concatenate([NO_ROWS, *rows])), tuple(kept))
+    parts = processes.gathered((rows, kept))  # by rank, so in the dataset's order
+    every = np.concatenate([NO_ROWS, *(one for part, _ in parts for one in part)])
+    metrics = coco_metrics(dataset.annotations, every) if processes.main else None
+    return Evaluation(processes.told(metrics), tuple(one for _, part in parts for one in part))
 
 
 NO_ROWS = np.zeros((0, 7))
