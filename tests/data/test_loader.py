@@ -13,7 +13,7 @@ import torch
 from edgewise.boxes import xyxy_to_cxcywh
 from edgewise.config import AugmentConfig, DenseConfig, TrainConfig
 from edgewise.data.coco import open_dataset
-from edgewise.data.loader import Job, TrainLoader, batch_size, build_batch, epoch_order
+from edgewise.data.loader import Job, TrainLoader, batch_size, build_batch
 from edgewise.preprocess import preprocess
 from edgewise.presets import unaugmented
 from edgewise.structures import Batch, Sample
@@ -106,7 +106,7 @@ def test_strong_batches_vary_in_size_and_plain_ones_do_not() -> None:
 def test_plain_batches_are_at_most_flipped() -> None:
     config = CONFIG.model_copy(update={"augment": AugmentConfig(flip=0.0)})
     dataset = samples()
-    batch = build_batch(dataset, config, Job(0, 0, strong=False))
+    batch = build_batch(Job(0, 0, strong=False), dataset, config)
     for i, image_id in enumerate(batch.image_ids):
         np.testing.assert_allclose(
             batch.images[i].mean().item(), dataset[image_id].image.mean() / 255, atol=0.01
@@ -163,9 +163,68 @@ def plain(sample: Sample, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray
     return image, xyxy_to_cxcywh(torch.from_numpy(sample.boxes_xyxy / geometry.scale)).numpy()
 
 
-def test_order_of_an_epoch() -> None:
-    assert sorted(epoch_order(50, 0, 0)) == list(range(50))
-    assert epoch_order(50, 0, 0) != epoch_order(50, 0, 1) != epoch_order(50, 1, 0)
+def with_rare(count: int = 20) -> list[Sample]:
+    """Class 0 in every image, class 1 in the last one too."""
+    image, box = np.zeros((40, 40, 3), np.uint8), np.array([[5, 5, 30, 30]], np.float32)
+    last = Sample(image, box.repeat(2, 0), np.array([0, 1]), image_id=count - 1)
+    return [Sample(image, box, np.array([0]), image_id=i) for i in range(count - 1)] + [last]
+
+
+def test_images_of_rare_classes_come_more_often_and_every_time_otherwise() -> None:
+    config = CONFIG.model_copy(update={"repeat_factor": 0.45})  # √(0.45 / 0.05) = 3
+    loader = TrainLoader(with_rare(), config)
+    assert loader.steps_per_epoch == 22 // 3
+    for epoch in range(3):
+        batches = list(loader.batches(epoch))
+        assert len(batches) == 7
+        assert all(len(one.images) == 3 for one in batches)
+        ids = [image_id for one in batches for image_id in one.image_ids]
+        assert ids.count(19) >= 2
+        boxes = {
+            tuple(one.targets.boxes[one.targets.image == place].flatten().tolist())
+            for one in batches
+            for place, image_id in enumerate(one.image_ids)
+            if image_id == 19
+        }
+        assert len(boxes) == ids.count(19)  # each with an augmentation of its own
+
+
+def test_repeated_images_do_not_depend_on_workers() -> None:
+    config = DENSE.model_copy(update={"repeat_factor": 0.45})
+    alone = TrainLoader(with_rare(), config)
+    helped = TrainLoader(with_rare(), config.model_copy(update={"workers": 2}))
+    assert_same(list(alone.batches(1, dense=True)), list(helped.batches(1, dense=True)))
+
+
+def test_a_transform_of_the_users_comes_first() -> None:
+    batches = list(TrainLoader(samples(), unaugmented(CONFIG), blackened).batches(0))
+    assert all(one.images.max() == 0 for one in batches)
+    assert sum(sum(one.targets.counts) for one in batches) > 0
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_what_a_transform_draws_does_not_depend_on_workers(dense: bool) -> None:
+    alone = TrainLoader(samples(), DENSE, speckled)
+    helped = TrainLoader(samples(), DENSE.model_copy(update={"workers": 2}), speckled)
+    assert_same(list(alone.batches(1, dense=dense)), list(helped.batches(1, dense=dense)))
+
+
+def test_a_transform_that_workers_cannot_have() -> None:
+    config = CONFIG.model_copy(update={"workers": 1})
+    with pytest.raises(ValueError, match=r"<lambda> cannot be given to worker .* workers=0$"):
+        TrainLoader(samples(), config, lambda image, boxes, labels: (image, boxes, labels))
+
+
+def blackened(
+    image: np.ndarray, boxes: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.zeros_like(image), boxes, labels
+
+
+def speckled(
+    image: np.ndarray, boxes: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.random.randint(0, 256, image.shape, np.uint8), boxes, labels  # noqa: NPY002
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -3,27 +3,24 @@
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from torch.utils import data
 
 from edgewise.config import TrainConfig
 from edgewise.data.collate import collate, multi_scale_sizes
+from edgewise.data.custom import Transform, check_can_travel, transformed
 from edgewise.data.dense import copy_blend, mixup, mosaic, resized
+from edgewise.data.sampling import Samples as Samples
+from edgewise.data.sampling import epoch_order, labels_of, repeat_factors
 from edgewise.data.transforms import augment
 from edgewise.structures import Batch, Sample
 
-_ORDER, _SAMPLE, _SIZE, _BLEND = 1, 2, 3, 4  # what a random stream is for: the first number of its seed
-
-
-@runtime_checkable
-class Samples(Protocol):
-    """What can be trained on, such as a CocoDataset or a list of Samples."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> Sample: ...
+# What a random stream is for: the first number of its seed. 1 is the order of an epoch.
+_SAMPLE, _SIZE, _BLEND, _CUSTOM = 2, 3, 4, 5
 
 
 class Job(NamedTuple):
@@ -39,18 +36,26 @@ class TrainLoader:
     """Shuffled, augmented batches of `config.batch` images, built by `config.workers` processes (0: here).
 
     An image's augmentation depends on (seed, epoch, index), a batch's size and members on (seed, epoch,
-    step). The last images of an epoch that do not fill a batch are left out, unless there is no other
-    batch. Workers live as long as the loader.
+    step). With `config.repeat_factor` images of rare classes come more often (LVIS). The last images of an
+    epoch that do not fill a batch are left out, unless there is no other batch. Workers live as long as the
+    loader.
+
+    `transform`, a function of (image, boxes_xyxy, labels), is applied to every image as it was read, before
+    all augmentation; with `presets.unaugmented` it is the only one.
     """
 
-    def __init__(self, dataset: Samples, config: TrainConfig) -> None:
+    def __init__(self, dataset: Samples, config: TrainConfig, transform: Transform | None = None) -> None:
         if not len(dataset):
             raise ValueError("no images to train on; expected at least one")
-        self.steps_per_epoch = max(1, len(dataset) // config.batch)
+        if transform is not None and config.workers:
+            check_can_travel(transform)
+        factors = repeat_factors(labels_of(dataset), config.repeat_factor) if config.repeat_factor else None
+        images = len(dataset) if factors is None else int(factors.sum())
+        self.steps_per_epoch = max(1, images // config.batch)
         self._jobs: list[Job] = []
         workers = config.workers
         self._loader: data.DataLoader[Batch | Exception] = data.DataLoader(
-            _Batches(dataset, config),
+            _Batches(dataset, config, factors, transform),
             batch_size=None,
             sampler=self._jobs,
             num_workers=workers,
@@ -77,21 +82,27 @@ class TrainLoader:
 class _Batches(data.Dataset[Batch | Exception]):
     """Jobs to Batches, in a worker."""
 
-    def __init__(self, dataset: Samples, config: TrainConfig) -> None:
-        self.dataset, self.config = dataset, config
+    def __init__(self, *given: Any) -> None:
+        self.given = given  # what `build_batch` wants besides the job
 
     def __getitem__(self, job: Job) -> Batch | Exception:
         try:
-            return build_batch(self.dataset, self.config, job)
+            return build_batch(job, *self.given)
         except (OSError, ValueError) as error:  # as a value: torch would bury it in a traceback
             return error
 
 
-def build_batch(dataset: Samples, config: TrainConfig, job: Job) -> Batch:
-    """The batch of a job."""
+def build_batch(
+    job: Job,
+    dataset: Samples,
+    config: TrainConfig,
+    factors: Float64[np.ndarray, " n"] | None = None,
+    transform: Transform | None = None,
+) -> Batch:
+    """The batch of a job; `factors` say how often an epoch sees each image."""
     size = batch_size(config, job)
-    order = epoch_order(len(dataset), config.seed, job.epoch)
-    images = _Images(dataset, config, job, size, order)
+    order = epoch_order(len(dataset), config.seed, job.epoch, factors)
+    images = _Images(dataset, config, transform, job, size, order)
     places = range(job.step * config.batch, min((job.step + 1) * config.batch, len(order)))
     return collate([images.blended(place) if job.dense else images.single(place) for place in places], size)
 
@@ -102,6 +113,7 @@ class _Images:
 
     dataset: Samples
     config: TrainConfig
+    transform: Transform | None
     job: Job
     size: tuple[int, int]
     order: Sequence[int]
@@ -114,13 +126,21 @@ class _Images:
         return self._made[place]
 
     def _make(self, place: int) -> Sample:
-        sample, rng = self.dataset[self.order[place]], self._stream(_SAMPLE, place)
+        sample, rng = self._read(place, place), self._stream(_SAMPLE, place)
         if not self.job.dense or rng.random() >= self.config.dense.mosaic:
             return augment(sample, self.config.augment, self.job.strong, rng)
-        others = [self.dataset[self.order[other]] for other in rng.integers(len(self.order), size=3)]
+        others = [self._read(int(other), place) for other in rng.integers(len(self.order), size=3)]
         # A mosaic has cropped and zoomed already (as in DEIM).
         rest = self.config.augment.model_copy(update={"zoom_out": 0.0, "crop": 0.0})
         return augment(mosaic([sample, *others], self.size, rng), rest, self.job.strong, rng)
+
+    def _read(self, place: int, by: int) -> Sample:
+        """The image at `place` as the user's transform leaves it, for use in the one at `by`."""
+        sample = self.dataset[self.order[place] % len(self.dataset)]
+        if self.transform is None:
+            return sample
+        key = [_CUSTOM, self.config.seed, self.job.epoch, self.order[place], self.order[by]]
+        return transformed(sample, self.transform, key)
 
     def blended(self, place: int) -> Sample:
         """One image, perhaps mixed with the next of the epoch or with objects of it, but not both."""
@@ -134,12 +154,6 @@ class _Images:
 
     def _stream(self, purpose: int, place: int) -> np.random.Generator:
         return np.random.default_rng([purpose, self.config.seed, self.job.epoch, self.order[place]])
-
-
-def epoch_order(count: int, seed: int, epoch: int) -> Sequence[int]:
-    """0 … count - 1 as shuffled for an epoch."""
-    order: list[int] = np.random.default_rng([_ORDER, seed, epoch]).permutation(count).tolist()
-    return order
 
 
 def batch_size(config: TrainConfig, job: Job) -> tuple[int, int]:
