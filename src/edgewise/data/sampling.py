@@ -58,7 +58,7 @@ def epoch_order(
     if factors is not None:
         passed = np.floor(np.cumsum(factors[order]) + rng.random())
         times = np.diff(passed, prepend=0.0).astype(int)
-        repetition = np.concatenate([np.arange(one) for one in times])
-        order = rng.permutation(np.repeat(order, times) + repetition.astype(int) * count)
+        first = np.repeat(np.cumsum(times) - times, times)  # where the repetitions of an image begin
+        order = rng.permutation(np.repeat(order, times) + (np.arange(len(first)) - first) * count)
     numbers: list[int] = order.tolist()
     return numbers
