@@ -9,6 +9,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Processes:
         """This process' part of 0 … total - 1: consecutive, and of all processes' nearly equally long."""
         return range(self.rank * total // self.count, (self.rank + 1) * total // self.count)
 
-    def sums(self, numbers: Sequence[int]) -> tuple[int, ...]:
+    def sums(self, numbers: Sequence[N]) -> tuple[N, ...]:
         """The sum of each number over all processes, in one message."""
         return self._reduced(numbers, dist.ReduceOp.SUM)
 
@@ -43,10 +44,11 @@ class Processes:
         """Whether the flag is up in any process."""
         return bool(self.largest(int(flag)))
 
-    def _reduced(self, numbers: Sequence[int], how: Any) -> tuple[int, ...]:
+    def _reduced(self, numbers: Sequence[N], how: Any) -> tuple[N, ...]:
         if self.count == 1:
             return tuple(numbers)
-        packed = torch.tensor(numbers, dtype=torch.int64)
+        whole = all(isinstance(one, int) for one in numbers)
+        packed = torch.tensor(numbers, dtype=torch.int64 if whole else torch.float64)
         dist.all_reduce(packed, how)
         return tuple(packed.tolist())
 

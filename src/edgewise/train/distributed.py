@@ -23,11 +23,12 @@ RESTARTS = 3  # of all processes after one died, each from the last checkpoint
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Processes]:
+def joined() -> Iterator[Processes]:
     """The processes of this run, as torchrun describes them in the environment; alone without it.
 
     Tensors on CUDA devices travel by NCCL (gloo where torch has none, as on Windows), all else by gloo.
-    Within another `joined` it is the same group.
+    Without an OMP_NUM_THREADS each process takes its share of the machine's cores. Within another `joined` it
+    is the same group.
     """
     if local_rank() is None or int(os.environ["WORLD_SIZE"]) == 1:
         yield ALONE
@@ -35,16 +36,22 @@ def joined(device: torch.device) -> Iterator[Processes]:
     if dist.is_initialized():
         yield Processes(dist.get_rank(), dist.get_world_size())
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    elif "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ["LOCAL_WORLD_SIZE"])))
-    nccl = device.type == "cuda" and dist.is_nccl_available()
-    dist.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo")
+    local, here = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // here))
+    gpus = torch.cuda.is_available() and dist.is_nccl_available()
+    if gpus and here <= torch.cuda.device_count():
+        torch.cuda.set_device(local)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
+
+
+def main_process() -> bool:
+    """Whether this one speaks and writes files, as far as the environment says."""
+    return local_rank() is None or os.environ["RANK"] == "0"
 
 
 def restarted() -> bool:
