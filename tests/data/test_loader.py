@@ -12,10 +12,11 @@ import torch
 
 from edgewise.boxes import xyxy_to_cxcywh
 from edgewise.config import AugmentConfig, DenseConfig, TrainConfig
-from edgewise.data.coco import open_dataset
 from edgewise.data.loader import Job, TrainLoader, batch_size, build_batch
+from edgewise.data.open import open_dataset
 from edgewise.preprocess import preprocess
 from edgewise.presets import unaugmented
+from edgewise.processes import Processes
 from edgewise.structures import Batch, Sample
 
 CONFIG = TrainConfig(batch=3, workers=0, size=(64, 64), seed=4)
@@ -232,6 +233,30 @@ def test_a_broken_image_stops_with_its_own_message(workers: int) -> None:
     loader = TrainLoader(Broken(samples(3)), CONFIG.model_copy(update={"workers": workers}))
     with pytest.raises(ValueError, match=r"^0\.png: cannot be decoded$"):
         list(loader.batches(0))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_processes_see_their_share_of_what_one_would(count: int, workers: int) -> None:
+    config = CONFIG.updated({"batch": 5, "dense.mixup": 0.5, "repeat_factor": 0.5})
+    whole = list(TrainLoader(samples(), config).batches(1, dense=True))
+    config = config.updated({"workers": workers})
+    shares = [
+        list(TrainLoader(samples(), config, processes=Processes(rank, count)).batches(1, dense=True))
+        for rank in range(count)
+    ]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert [part.first for part in parts] == [len(batch.images) * rank // count for rank in range(count)]
+        assert torch.equal(torch.cat([part.images for part in parts]), batch.images)  # so one size, too
+        assert torch.equal(torch.cat([part.targets.boxes for part in parts]), batch.targets.boxes)
+        assert sum((part.image_ids for part in parts), ()) == batch.image_ids
+
+
+@pytest.mark.parametrize(("batch", "images", "accumulate"), [(2, 9, 1), (9, 2, 1), (5, 9, 2)])
+def test_a_process_without_an_image_is_refused(batch: int, images: int, accumulate: int) -> None:
+    config = CONFIG.updated({"batch": batch, "accumulate": accumulate})
+    with pytest.raises(ValueError, match=f"^a batch of {batch} from {images} images for 3 processes in acc"):
+        TrainLoader(samples(images), config, processes=Processes(1, 3))
 
 
 def test_bccd_one_epoch(shared: Path) -> None:

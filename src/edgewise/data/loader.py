@@ -1,8 +1,9 @@
 """Training batches, each a function of (seed, epoch, step) only: any number of workers, any resumption."""
 
 import signal
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from edgewise.data.dense import copy_blend, mixup, mosaic, resized
 from edgewise.data.sampling import Samples as Samples
 from edgewise.data.sampling import epoch_order, labels_of, repeat_factors
 from edgewise.data.transforms import augment
+from edgewise.processes import ALONE, Processes
 from edgewise.structures import Batch, Sample
 
 # What a random stream is for: the first number of its seed. 1 is the order of an epoch.
@@ -38,15 +40,26 @@ class TrainLoader:
     An image's augmentation depends on (seed, epoch, index), a batch's size and members on (seed, epoch,
     step). With `config.repeat_factor` images of rare classes come more often (LVIS). The last images of an
     epoch that do not fill a batch are left out, unless there is no other batch. Workers live as long as the
-    loader.
+    loader. Each of several `processes` gets its share of each batch, with `workers` of its own.
 
     `transform`, a function of (image, boxes_xyxy, labels), is applied to every image as it was read, before
     all augmentation; with `presets.unaugmented` it is the only one.
     """
 
-    def __init__(self, dataset: Samples, config: TrainConfig, transform: Transform | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Samples,
+        config: TrainConfig,
+        transform: Transform | None = None,
+        processes: Processes = ALONE,
+    ) -> None:
         if not len(dataset):
             raise ValueError("no images to train on; expected at least one")
+        if processes.count > 1 and min(config.batch, len(dataset)) < processes.count * config.accumulate:
+            raise ValueError(
+                f"a batch of {config.batch} from {len(dataset)} images for {processes.count} processes in "
+                f"accumulate={config.accumulate} passes; expected an image at least for each pass of each"
+            )
         if transform is not None and config.workers:
             check_can_travel(transform)
         factors = repeat_factors(labels_of(dataset), config.repeat_factor) if config.repeat_factor else None
@@ -55,7 +68,16 @@ class TrainLoader:
         self._jobs: list[Job] = []
         workers = config.workers
         self._loader: data.DataLoader[Batch | Exception] = data.DataLoader(
-            _Batches(dataset, config, factors, transform),
+            _Batches(
+                partial(
+                    build_batch,
+                    dataset=dataset,
+                    config=config,
+                    factors=factors,
+                    transform=transform,
+                    processes=processes,
+                )
+            ),
             batch_size=None,
             sampler=self._jobs,
             num_workers=workers,
@@ -82,12 +104,12 @@ class TrainLoader:
 class _Batches(data.Dataset[Batch | Exception]):
     """Jobs to Batches, in a worker."""
 
-    def __init__(self, *given: Any) -> None:
-        self.given = given  # what `build_batch` wants besides the job
+    def __init__(self, build: Callable[[Job], Batch]) -> None:
+        self.build = build
 
     def __getitem__(self, job: Job) -> Batch | Exception:
         try:
-            return build_batch(job, *self.given)
+            return self.build(job)
         except (OSError, ValueError) as error:  # as a value: torch would bury it in a traceback
             return error
 
@@ -98,13 +120,17 @@ def build_batch(
     config: TrainConfig,
     factors: Float64[np.ndarray, " n"] | None = None,
     transform: Transform | None = None,
+    processes: Processes = ALONE,
 ) -> Batch:
-    """The batch of a job; `factors` say how often an epoch sees each image."""
+    """The batch of a job, or this process' share; `factors` say how often an epoch sees each image."""
     size = batch_size(config, job)
     order = epoch_order(len(dataset), config.seed, job.epoch, factors)
     images = _Images(dataset, config, transform, job, size, order)
     places = range(job.step * config.batch, min((job.step + 1) * config.batch, len(order)))
-    return collate([images.blended(place) if job.dense else images.single(place) for place in places], size)
+    share = processes.share(len(places))
+    own = [places[i] for i in share]
+    batch = collate([images.blended(place) if job.dense else images.single(place) for place in own], size)
+    return replace(batch, first=share.start)
 
 
 @dataclass(frozen=True)
