@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -77,6 +78,11 @@ class Targets:
         """Where each image's boxes begin in the row."""
         return tuple(int(n) for n in np.concatenate([[0], np.cumsum(self.counts)[:-1]]))
 
+    def part(self, first: int, last: int) -> "Targets":
+        """Those of the images from `first` up to `last`."""
+        begin, end = sum(self.counts[:first]), sum(self.counts[:last])
+        return Targets(self.labels[begin:end], self.boxes[begin:end], self.counts[first:last])
+
     def to(self, device: torch.device | str) -> "Targets":
         return Targets(
             self.labels.to(device, non_blocking=True), self.boxes.to(device, non_blocking=True), self.counts
@@ -88,13 +94,30 @@ class Batch:
     """Model input with its targets: images float [B, 3, H, W] in [0, 1]; targets in cxcywh of [0, 1].
 
     Where a step's images are divided among processes or passes, `first` is the place of this part's first
-    image in the whole, which keys its random streams.
+    image in the whole, which keys its random streams. `paths` are those of the images' files, where known.
     """
 
     images: Float[Tensor, "B 3 H W"]
     targets: Targets
     image_ids: tuple[int, ...]
     first: int = 0
+    paths: tuple[str, ...] = ()
+
+    def passes(self, count: int) -> "list[Batch]":
+        """`count` parts of it, as equal as can be, or one for each image if these are fewer."""
+        images = len(self.images)
+        count = min(count, images)
+        cuts = [images * i // count for i in range(count + 1)]
+        return [
+            Batch(
+                self.images[first:last],
+                self.targets.part(first, last),
+                self.image_ids[first:last],
+                self.first + first,
+                self.paths[first:last],
+            )
+            for first, last in pairwise(cuts)
+        ]
 
     def to(self, device: torch.device | str) -> "Batch":
         images = self.images.to(device, non_blocking=True)

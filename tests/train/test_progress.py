@@ -15,6 +15,7 @@ from rich.console import Console
 from edgewise.structures import Batch
 from edgewise.train.progress import epoch_line, run
 from edgewise.train.state import read_state
+from edgewise.train.step import Descent
 from edgewise.train.trainer import Trainer
 from tests.train.tiny import Patches, settings, trainer
 
@@ -40,7 +41,7 @@ def during(training: Trainer, step: int, action: Callable[[], object]) -> None:
     """Has `action` happen in the middle of that step."""
     update = training._update
 
-    def spy(batch: Batch) -> tuple[dict[str, float], float]:
+    def spy(batch: Batch) -> Descent:
         if training.step == step:
             action()
         return update(batch)

@@ -18,6 +18,7 @@ from edgewise.structures import Batch
 from edgewise.train.curves import LOSSES
 from edgewise.train.meter import EpochMeter, StepReport
 from edgewise.train.state import read_state
+from edgewise.train.step import Descent
 from edgewise.train.trainer import Trainer
 from tests.train.tiny import NAMES, Patches, settings, tiny_config, tiny_model, trainer
 
@@ -63,9 +64,9 @@ def scores(*aps: float) -> Callable[[DFine], Scored]:
 def no_updates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps that count and change nothing, for tests of what happens around them."""
 
-    def count(self: Trainer, batch: Batch) -> tuple[dict[str, float], float]:
+    def count(self: Trainer, batch: Batch) -> Descent:
         self.step += 1
-        return {"vfl/0": 1.0}, 1.0
+        return Descent({"vfl/0": 1.0}, 1.0)
 
     monkeypatch.setattr(Trainer, "_update", count)
 
@@ -599,6 +600,7 @@ def test_an_epoch_is_summed_up_by_hand() -> None:
     meter.add(report(1, {"vfl/0": 2.0}))
     assert meter.summary() == {
         "loss": {"vfl": 1.5, "l1": 0, "giou": 2.0, "fgl": 0, "ddf": 0},
+        "skipped": 0,
         "images_per_s": 2.0,
         "wait_share": 0.25,
         "train_s": 4.0,
@@ -615,7 +617,7 @@ def test_the_trainer_gives_the_model_what_the_loader_makes(tmp_path: Path) -> No
     seen: list[tuple[int, ...]] = []
     update = run._update
 
-    def spy(batch: Batch) -> tuple[dict[str, float], float]:
+    def spy(batch: Batch) -> Descent:
         seen.append(tuple(batch.images.shape))
         return update(batch)
 
@@ -628,5 +630,5 @@ def test_the_trainer_gives_the_model_what_the_loader_makes(tmp_path: Path) -> No
 
 def test_a_state_of_another_version_is_refused(tmp_path: Path) -> None:
     torch.save({"version": 99, "step": 3}, tmp_path / "last.state")
-    with pytest.raises(ValueError, match=r"last\.state: a state of version 99.*reads 1.*last\.safetensors"):
+    with pytest.raises(ValueError, match=r"last\.state: a state of version 99.*reads 2.*last\.safetensors"):
         read_state(tmp_path)

@@ -21,7 +21,12 @@ def collate(samples: Sequence[Sample], size: tuple[int, int]) -> Batch:
         images.append(torch.from_numpy(image))
         labels.append(torch.from_numpy(sample.labels[kept]).long())
         boxes.append(xyxy_to_cxcywh(torch.from_numpy(unit[kept])))
-    return Batch(torch.stack(images), Targets.of(labels, boxes), tuple(one.image_id for one in samples))
+    return Batch(
+        torch.stack(images),
+        Targets.of(labels, boxes),
+        tuple(one.image_id for one in samples),
+        paths=tuple(one.path for one in samples),
+    )
 
 
 def multi_scale_sizes(size: tuple[int, int], spread: float, base_weight: int) -> list[tuple[int, int]]:

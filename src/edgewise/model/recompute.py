@@ -27,18 +27,24 @@ def run(part: nn.Module, *inputs: Any, recompute: bool) -> Any:
     )
 
 
-def statistics(model: nn.Module) -> list[Tensor]:
-    """The running statistics of the model's batch norms, which a forward pass in training mode changes."""
-    return [buffer for name, buffer in model.named_buffers() if name.endswith(STATISTICS)]
+class Statistics:
+    """The running statistics of a model's batch norms, which a forward pass in training mode changes."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._live: list[Tensor] = [one for name, one in model.named_buffers() if name.endswith(STATISTICS)]
+        self._kept = [one.clone() for one in self._live]
+
+    def restore(self) -> None:
+        """They become what they were when this was made."""
+        for live, kept in zip(self._live, self._kept, strict=True):
+            live.copy_(kept)
 
 
 @contextmanager
 def statistics_kept(model: nn.Module) -> Iterator[None]:
     """Forward passes in here leave the running statistics as they were."""
-    live = statistics(model)
-    before = [one.clone() for one in live]
+    before = Statistics(model)
     try:
         yield
     finally:
-        for one, value in zip(live, before, strict=True):
-            one.copy_(value)
+        before.restore()

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from edgewise.train.curves import LOSSES
@@ -9,7 +10,7 @@ from edgewise.train.curves import LOSSES
 
 @dataclass(frozen=True)
 class StepReport:
-    """One optimizer update: its weighted loss terms by name, and the gradient's norm before clipping."""
+    """One step: its weighted loss terms by name, and the gradient's norm before clipping."""
 
     step: int
     losses: dict[str, float]
@@ -17,6 +18,8 @@ class StepReport:
     images: int
     wait_s: float  # spent waiting for the batch
     total_s: float
+    faults: tuple[str, ...] = ()  # what was not finite: the step was skipped
+    file: Path | None = None  # that repeats a skipped step
 
     @property
     def total(self) -> float:
@@ -39,19 +42,26 @@ class EpochMeter:
     images: int = 0
     wait_s: float = 0.0
     total_s: float = 0.0
+    skipped: int = 0
 
     def add(self, report: StepReport) -> None:
-        for name, value in report.by_kind().items():
-            self.losses[name] += value
-        self.steps += 1
+        if report.faults:
+            self.skipped += 1
+        else:
+            self.steps += 1
+            for name, value in report.by_kind().items():
+                self.losses[name] += value
         self.images += report.images
         self.wait_s += report.wait_s
         self.total_s += report.total_s
 
     def summary(self) -> dict[str, Any]:
-        """Mean loss by kind, images per second and the share of the time spent waiting for data."""
+        """Mean loss by kind of the steps that were taken, how many were not, images per second, and the share
+        of the time spent waiting for data.
+        """
         return {
             "loss": {name: value / max(1, self.steps) for name, value in self.losses.items()},
+            "skipped": self.skipped,
             "images_per_s": round(self.images / max(1e-9, self.total_s), 2),
             "wait_share": round(self.wait_s / max(1e-9, self.total_s), 4),
             "train_s": round(self.total_s, 2),

@@ -10,7 +10,7 @@ from edgewise import checkpoint
 from edgewise.config import TrainConfig
 
 NAME = "last.state"
-VERSION = 1
+VERSION = 2
 FREE = {"device", "workers"}  # settings a resumed run may change
 
 

@@ -1,40 +1,191 @@
-"""One update as values in, values out: a batch becomes loss terms, and they become gradients."""
+"""One update as values in, values out: a batch becomes gradients, or the names of what is not finite."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from edgewise.config import TrainConfig
-from edgewise.losses import detection_losses, match
+from edgewise.losses import Matching, Normalizers, detection_losses, match
 from edgewise.model import DFine
-from edgewise.structures import Batch
+from edgewise.model.recompute import statistics_kept
+from edgewise.structures import Batch, DecoderOutput, DenoisingQueries, Matches, ModelOutput
 from edgewise.train.denoising import denoising_matches, make_denoising, streams
 
 
-def step_losses(
+@dataclass(frozen=True)
+class Descent:
+    """What the forward and backward passes of one update found; the gradients are in the parameters.
+
+    `faults` says what is not finite; without any the step may be taken, unless it is an `overflow`: in
+    float16 a gradient too large for the present scale, which is usual while the scale is being found.
+    """
+
+    losses: dict[str, float]  # weighted, those of all passes summed
+    grad_norm: float  # before clipping; not a number where the losses are not finite
+    faults: tuple[str, ...] = ()
+    overflow: bool = False
+    scale: float = 1.0  # of the loss, where something is not finite
+
+    @property
+    def taken(self) -> bool:
+        """Whether the step may be taken."""
+        return not self.faults and not self.overflow
+
+
+def descend(
+    model: DFine,
+    optimizer: Optimizer,
+    scaler: torch.amp.GradScaler,
+    batch: Batch,
+    step: int,
+    config: TrainConfig,
+    values: Float[Tensor, " n"],
+) -> Descent:
+    """Forward, match, losses, backward and clipping, in `config.accumulate` passes; no weight changes.
+
+    `values` are W(n), where the model lives. The batch norms' statistics change, and so does the scale.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    sums: dict[str, float] = {}
+    for losses, output, matching in pass_losses(model, batch, step, config, values):
+        watched = {name: one.detach().sum() for name, one in _tensors(output).items()}
+        numbers = _numbers(losses | watched)  # one transfer to the host
+        for name in losses:
+            sums[name] = sums.get(name, 0.0) + numbers[name]
+        faults = [f"{name} is {value}" for name, value in numbers.items() if not math.isfinite(value)]
+        faults += [f"a cost of matching {name} is not finite" for name in matching.undefined]
+        if faults:
+            return Descent(sums, math.nan, tuple(faults), scale=scaler.get_scale())
+        scaler.scale(torch.stack(list(losses.values())).sum()).backward()
+    scaler.unscale_(optimizer)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    norm = float(torch.nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm))
+    if math.isfinite(norm):
+        scaler.update()
+        return Descent(sums, norm)
+    scale = scaler.get_scale()
+    scaler.update()  # lowers it
+    if scale > 1:  # 1 where there is no scaling
+        return Descent(sums, norm, overflow=True, scale=scale)
+    return Descent(sums, norm, (f"the gradient's norm is {norm}",), scale=scale)
+
+
+def pass_losses(
     model: DFine, batch: Batch, step: int, config: TrainConfig, values: Float[Tensor, " n"]
-) -> dict[str, Float[Tensor, ""]]:
-    """The weighted loss terms of a batch at a step, on the device of `values`, which are W(n)."""
-    device = values.device
-    places = range(batch.first, batch.first + len(batch.images))
-    queries = make_denoising(
-        batch.targets, model.config.num_classes, config.denoising, streams(config.seed, step, places)
-    )
-    positives = None if queries is None else denoising_matches(batch.targets, queries).to(device)
-    batch = batch.to(device)
-    with autocast(config, device)():
-        output = model(batch.images, None if queries is None else queries.to(device))
-    matching = match(output, batch.targets, config.loss.matching)
-    return detection_losses(output, batch.targets, matching, values, config.loss, positives)
+) -> Iterator[tuple[dict[str, Float[Tensor, ""]], ModelOutput, Matching]]:
+    """The weighted loss terms of each pass with their graph, and what they were made from.
+
+    Their sum over the passes is the loss of the whole batch: terms are divided by counts of all passes. How
+    many queries are matched is known only after all forwards, so more than one pass takes them twice, first
+    without gradients and for the counts alone.
+    """
+    most, classes = max(batch.targets.counts), model.config.num_classes
+    passes = [
+        _Pass.of(part, most, classes, step, config, values.device) for part in batch.passes(config.accumulate)
+    ]
+    counts = None
+    if len(passes) > 1:
+        with torch.no_grad(), statistics_kept(model):
+            counts = reduce(add, (one.counts(*one.forward(model, config)) for one in passes))
+    for one in passes:
+        output, matching = one.forward(model, config)
+        terms = detection_losses(
+            output, one.batch.targets, matching, values, config.loss, one.positives, counts
+        )
+        yield terms, output, matching
 
 
-def autocast(config: TrainConfig, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
-    """The precision of the forward pass, as a context to run it in."""
-    wanted = config.precision
-    if wanted == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-        wanted = "bfloat16"
-    return partial(torch.autocast, device.type, torch.bfloat16) if wanted == "bfloat16" else nullcontext
+def named(faults: Sequence[str], shown: int = 4) -> str:
+    """The first few faults in a row, and how many more there are."""
+    more = f" and {len(faults) - shown} more" if len(faults) > shown else ""
+    return ", ".join(faults[:shown]) + more
+
+
+def training_form(model: DFine, config: TrainConfig) -> None:
+    """Training mode, but for the frozen parts: they keep weights and statistics, and have no gradients."""
+    model.train()
+    model.set_recompute(config.recompute)
+    for name in config.freeze:
+        part: nn.Module = getattr(model, name)
+        part.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """A part of a batch with its noised boxes, on the device of the model."""
+
+    batch: Batch
+    queries: DenoisingQueries | None
+    positives: Matches | None
+
+    @classmethod
+    def of(
+        cls, batch: Batch, most: int, num_classes: int, step: int, config: TrainConfig, device: torch.device
+    ) -> "_Pass":
+        """`most` is the greatest number of boxes an image of the step has."""
+        noise = streams(config.seed, step, range(batch.first, batch.first + len(batch.images)))
+        queries = make_denoising(batch.targets, num_classes, config.denoising, noise, most)
+        if queries is None:
+            return cls(batch.to(device), None, None)
+        positives = denoising_matches(batch.targets, queries)
+        return cls(batch.to(device), queries.to(device), positives.to(device))
+
+    def forward(self, model: DFine, config: TrainConfig) -> tuple[ModelOutput, Matching]:
+        images = self.batch.images
+        with autocast(config, images.device):
+            output = model(images, self.queries)
+        return output, match(output, self.batch.targets, config.loss.matching)
+
+    def counts(self, output: ModelOutput, matching: Matching) -> Normalizers:
+        return Normalizers.of(output, self.batch.targets, matching, self.positives)
+
+
+def precision(config: TrainConfig, device: torch.device) -> torch.dtype:
+    """What the forward pass computes in: the best half precision a GPU has, or what was asked for.
+
+    Weights, boxes, matching and losses are float32 in any case.
+    """
+    if config.precision != "auto":
+        return getattr(torch, config.precision)  # type: ignore[no-any-return]
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
+    """The context to run a forward pass in."""
+    dtype = precision(config, device)
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
+
+
+def gradient_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
+    """Keeps the gradients of a float16 forward within its range; in other precisions it does nothing."""
+    return torch.amp.GradScaler(device.type, enabled=precision(config, device) == torch.float16)
+
+
+def _tensors(output: ModelOutput) -> dict[str, Tensor]:
+    """All that the model returned, by name: logits/0, boxes/dn/1, …"""
+    kinds: list[tuple[str, DecoderOutput | None]] = [("", output), ("dn/", output.denoising)]
+    found = {"logits/encoder": output.encoder.logits, "boxes/encoder": output.encoder.boxes}
+    for prefix, one in kinds:
+        if one is None:
+            continue
+        for i, layer in enumerate(one.layers):
+            found[f"logits/{prefix}{i}"] = layer.logits
+            found[f"boxes/{prefix}{i}"] = layer.boxes
+            found[f"edge_logits/{prefix}{i}"] = layer.edge_logits
+        found[f"boxes/{prefix}initial"] = one.initial.boxes
+    return found
+
+
+def _numbers(values: dict[str, Tensor]) -> dict[str, float]:
+    """All of them in one transfer to the host."""
+    return dict(zip(values, torch.stack([one.detach() for one in values.values()]).tolist(), strict=True))

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,17 +15,20 @@ from edgewise.config import TrainConfig, write_settings
 from edgewise.data.loader import Samples, TrainLoader
 from edgewise.device import resolve_device
 from edgewise.distributions import bin_values
-from edgewise.losses import stop_unless_finite
 from edgewise.model import DFine
+from edgewise.model.recompute import Statistics
 from edgewise.structures import Batch
 from edgewise.thresholds import Thresholds
 from edgewise.train import schedule
+from edgewise.train.bad_steps import save_bad_step
 from edgewise.train.curves import plot_curves
 from edgewise.train.ema import MovingAverage
 from edgewise.train.meter import EpochMeter, StepReport
 from edgewise.train.optimizer import build_optimizer, set_rate
 from edgewise.train.state import check_same_run, read_state, write_state
-from edgewise.train.step import step_losses
+from edgewise.train.step import Descent, descend, gradient_scaler, named, training_form
+
+SAVE_EVERY_S = 300.0  # what a kill can cost
 
 
 class Scores(Protocol):
@@ -51,8 +54,9 @@ class Trainer:
     """Trains `model` in place on `data`; `.average.model` holds the averaged weights.
 
     `folder` receives `best.safetensors` and `last.safetensors` (averaged weights, whole detectors),
-    `last.state` (what `resume` needs), `settings.yaml`, `metrics.jsonl`, `results.png` and TensorBoard's
-    events. `validate` scores a model in evaluation form; without it the last weights count as the best.
+    `last.state` (what `resume` needs), `settings.yaml`, `metrics.jsonl`, `results.png`, what its loggers
+    write, and `bad_steps/` if a step is not finite. `validate` scores a model in evaluation form; without it
+    the last weights count as the best.
     """
 
     def __init__(
@@ -72,17 +76,19 @@ class Trainer:
             )
         self.model = model.to(self.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own stub
+        training_form(self.model, config)
         self.average = MovingAverage(self.model)
         self.optimizer = build_optimizer(self.model, config.optimizer)
+        self.scaler = gradient_scaler(config, self.device)
         self.loader = TrainLoader(data, config)
-        self._began = time.perf_counter()
+        self._began = self._saved = time.perf_counter()
         self.step = 0
+        self.bad_in_a_row = 0
         self.best_ap = -math.inf
         self.history: list[dict[str, Any]] = []
         self.meter = EpochMeter()
         decoder = model.config.decoder
         self._values = bin_values(decoder.num_bins, decoder.a, decoder.c, device=self.device)
-        self._trained = [p for p in self.model.parameters() if p.requires_grad]
         if resume:
             self._load_state()
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,6 +99,16 @@ class Trainer:
     @property
     def total_steps(self) -> int:
         return schedule.total_steps(self.config.schedule, self.loader.steps_per_epoch)
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether `schedule.patience` validations were no better than the one before them."""
+        patience = self.config.schedule.patience
+        return bool(patience) and validations_since_best(self.history) >= patience
+
+    @property
+    def finished(self) -> bool:
+        return len(self.history) == self.config.schedule.epochs or self.stopped_early
 
     @property
     def minutes(self) -> float:
@@ -107,49 +123,84 @@ class Trainer:
         return self.config.optimizer.lr * rate
 
     def steps(self, on_epoch: Callable[[dict[str, Any]], None] | None = None) -> Iterator[StepReport]:
-        """The updates that are left, one at a time.
+        """The steps that are left, one at a time.
 
-        After the last of an epoch it validates, saves, and hands `on_epoch` the line of metrics.jsonl.
+        After the last of an epoch it validates, saves, and hands `on_epoch` the line of metrics.jsonl. Within
+        an epoch the state is written every `SAVE_EVERY_S` seconds. A step that is not finite is skipped and
+        saved; FloatingPointError where more than `max_skipped` in a row are.
         """
-        self.model.train()
+        training_form(self.model, self.config)
         per_epoch = self.loader.steps_per_epoch
-        for epoch in range(len(self.history), self.config.schedule.epochs):
-            moment = schedule.at(self.config, epoch * per_epoch, per_epoch)
-            start = self.step - epoch * per_epoch
+        while not self.finished:
+            epoch = len(self.history)
             began = time.perf_counter()
-            for batch in self.loader.batches(epoch, start, moment.strong, moment.dense):
+            for batch in self._batches(epoch, self.step - epoch * per_epoch):
                 loaded = time.perf_counter()
-                losses, norm = self._update(batch)
+                found = self._update(batch)
+                file = self._save_bad_step(batch, found) if found.faults else None
                 now = time.perf_counter()
                 report = StepReport(
-                    self.step - 1, losses, norm, len(batch.images), loaded - began, now - began
+                    step=self.step - 1,
+                    losses=found.losses,
+                    grad_norm=found.grad_norm,
+                    images=len(batch.images),
+                    wait_s=loaded - began,
+                    total_s=now - began,
+                    faults=found.faults,
+                    file=file,
                 )
                 self.meter.add(report)
+                if now - self._saved > SAVE_EVERY_S and not self.bad_in_a_row:
+                    self.save_state()
                 yield report
                 began = time.perf_counter()
             line = self._end_epoch(epoch)
             if on_epoch:
                 on_epoch(line)
 
-    def _update(self, batch: Batch) -> tuple[dict[str, float], float]:
-        """Forward, match, losses, backward, clip, AdamW, average: the loss terms and the gradient's norm.
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        """Those of an epoch from its step `start` on. Where one cannot be read, the state is saved first."""
+        per_epoch = self.loader.steps_per_epoch
+        moment = schedule.at(self.config, epoch * per_epoch, per_epoch)
+        try:
+            yield from self.loader.batches(epoch, start, moment.strong, moment.dense)
+        except (OSError, ValueError) as error:
+            kind = OSError if isinstance(error, OSError) else ValueError
+            if not self.step:
+                raise
+            self.save_state()
+            raise kind(
+                f"{error}; the data has changed under the run, or cannot be read: mend it and resume, "
+                f"{self.folder} is saved as of step {self.step}"
+            ) from error
 
-        Raises FloatingPointError, before any weight changes, if a term or the norm is not finite.
-        """
-        config, step = self.config, self.step
-        moment = schedule.at(config, step, self.loader.steps_per_epoch)
-        set_rate(self.optimizer, moment.rate)
-        losses = step_losses(self.model, batch, step, config, self._values)
-        values = stop_unless_finite(losses, step)
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()
-        norm = float(torch.nn.utils.clip_grad_norm_(self._trained, config.optimizer.clip_norm))
-        if not math.isfinite(norm):
-            raise FloatingPointError(f"step {step}: the gradient's norm is {norm}; no weight was changed")
-        self.optimizer.step()
-        self.average.update(moment.ema_decay)
+    def _update(self, batch: Batch) -> Descent:
+        """One step: gradients, AdamW, average. Nothing but the step's number changes if it is not finite."""
+        moment = schedule.at(self.config, self.step, self.loader.steps_per_epoch)
+        statistics = Statistics(self.model)
+        found = descend(self.model, self.optimizer, self.scaler, batch, self.step, self.config, self._values)
+        if found.taken:
+            self.bad_in_a_row = 0
+            set_rate(self.optimizer, moment.rate)
+            self.optimizer.step()
+            self.average.update(moment.ema_decay)
+        else:
+            statistics.restore()
+            self.bad_in_a_row += bool(found.faults)
         self.step += 1
-        return values, norm
+        return found
+
+    def _save_bad_step(self, batch: Batch, found: Descent) -> Path:
+        """The file of the step just skipped. FloatingPointError if it is one too many."""
+        step = self.step - 1
+        path = save_bad_step(self.folder, self.model, self.config, step, batch, found)
+        if self.bad_in_a_row > self.config.max_skipped:
+            raise FloatingPointError(
+                f"step {step}: {named(found.faults)}; it is number {self.bad_in_a_row} in a row that is not "
+                f"finite, where max_skipped={self.config.max_skipped} allows no more. None of them changed a "
+                f"weight; repeat this one with: edgewise replay {path}"
+            )
+        return path
 
     # ── epochs ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -169,8 +220,8 @@ class Trainer:
             line["val_s"] = round(time.perf_counter() - started, 2)
         ap = scores.ap if scores else -math.inf
         self.meter = EpochMeter()
-        line["best"] = ap > self.best_ap or (last and self.best_ap == -math.inf)
         self.history.append(line)
+        line["best"] = ap > self.best_ap or (self.finished and self.best_ap == -math.inf)
         if line["best"]:
             self.best_ap = ap
             checkpoint.save(self.folder / "best.safetensors", self._checkpoint(line))
@@ -209,9 +260,12 @@ class Trainer:
             "model": self.model.state_dict(),
             "average": self.average.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "bad_in_a_row": self.bad_in_a_row,
             "meter": asdict(self.meter),
         }
         write_state(self.folder, state)
+        self._saved = time.perf_counter()
 
     def _load_state(self) -> None:
         state = read_state(self.folder)
@@ -223,4 +277,20 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best_ap, self.history = state["step"], state["best_ap"], state["history"]
         self._began -= 60 * state["minutes"]
+        if state["scaler"] and self.scaler.is_enabled():  # another device may have another precision
+            self.scaler.load_state_dict(state["scaler"])
+        self.bad_in_a_row = state["bad_in_a_row"]
         self.meter = EpochMeter(**state["meter"])
+
+
+def validations_since_best(history: Sequence[Mapping[str, Any]]) -> int:
+    """How many validations have passed since the one with the highest AP, or in all if none has a number."""
+    best, since = -math.inf, 0
+    for line in history:
+        if "val" in line:
+            ap = line["val"]["ap"]
+            if ap is not None and ap > best:
+                best, since = ap, 0
+            else:
+                since += 1
+    return since
