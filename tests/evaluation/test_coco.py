@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from edgewise.evaluation.coco import Metrics, coco_metrics
+from edgewise.thresholds import Thresholds
 from tests.evaluation.cases import pycocotools_eval, random_case
 
 NUMBERS = [
@@ -96,6 +97,33 @@ def test_ap_worked_by_hand() -> None:
     assert (dog.count, cat.count, metrics.count) == (2, 1, 3)
     assert dog.best_f1 == pytest.approx(2 * 2 / (3 + 2))
     assert cat.best_f1 == 1.0
+    assert (dog.best_threshold, dog.best_precision, dog.best_recall) == pytest.approx((0.35, 2 / 3, 1))
+    assert (dog.ar100, cat.ar100) == pytest.approx((1, 0.7))
+    # For both classes at once nothing is better than up to 0.6: the mean of .8 and 1.
+    assert (metrics.best_f1, metrics.best_threshold) == pytest.approx((0.9, 0.3))
+    assert (metrics.best_precision, metrics.best_recall) == pytest.approx((5 / 6, 1))
+    assert metrics.duplicate_rate == 0
+
+
+def test_thresholds_go_by_the_given_order_of_classes() -> None:
+    metrics = coco_metrics(dataset([(0, 3, A)]), [found(0, 3, A, 0.9)])
+    thresholds = metrics.thresholds(("cat", "dog"), "test")
+    assert thresholds == Thresholds(split="test", shared=0.45, by_class=(None, 0.45), counts=(0, 1))
+    assert coco_metrics(dataset([(0, 3, A)]), []).thresholds(("cat", "dog"), "test") is None
+
+
+def test_a_detection_that_repeats_a_better_one_is_a_duplicate() -> None:
+    near = [0.5, 0.0, 10.0, 10.0]  # IoU with A: 95 of 105
+    detections = [
+        found(0, 3, A, 0.9),
+        found(0, 3, near, 0.8),  # the one
+        found(0, 7, near, 0.8),  # another class
+        found(1, 3, near, 0.8),  # another image
+        found(0, 3, [0.0, 0.0, 10.0, 6.0], 0.8),  # IoU 0.6
+    ]
+    annotations = dataset([(0, 3, A), (0, 7, near), (1, 3, near)])
+    assert coco_metrics(annotations, detections).duplicate_rate == pytest.approx(1 / 5)
+    assert isnan(coco_metrics(annotations, []).duplicate_rate)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -212,8 +240,11 @@ def test_to_dict_is_json_and_has_the_numbers() -> None:
     assert values["ap_large"] is None
     assert values["best_threshold"] == pytest.approx(0.45)  # the middle of those that keep the one detection
     dog = values["per_class"]["dog"]
-    assert list(dog) == ["ap", "ap50", "ap75", "count", "best_f1", "best_threshold"]
-    assert list(dog.values()) == pytest.approx([1, 1, 1, 1, 1, 0.45])
+    assert list(dog) == [
+        "ap", "ap50", "ap75", "ar100", "count", "best_f1", "best_threshold", "best_precision", "best_recall",
+    ]  # fmt: skip
+    assert list(dog.values()) == pytest.approx([1, 1, 1, 1, 1, 1, 0.45, 1, 1])
+    assert values["duplicate_rate"] == 0
     assert values["per_class"]["cat"]["ap"] is None
 
 
@@ -223,7 +254,7 @@ def test_table_has_a_row_a_class_and_one_for_all() -> None:
     text = console.export_text()
     assert "1 boxes in 2 images" in text
     dog, cat, whole = (
-        next(line for line in text.splitlines() if name in line) for name in ("dog", "cat", "all ")
+        next(line for line in text.splitlines() if name in line) for name in ("dog", "cat", "│ all")
     )
     assert "1.000" in dog
     assert "–" in cat

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgewise.evaluation.coco import coco_metrics
-from edgewise.evaluation.f1 import THRESHOLDS, f1_curve, judged, peak
+from edgewise.evaluation.f1 import THRESHOLDS, judged, peak, threshold_curves
 from edgewise.evaluation.matching import truths
 from tests.evaluation.cases import random_case
 
@@ -31,24 +31,28 @@ def _ap(scores: np.ndarray, right: np.ndarray, count: int) -> float:
 
 
 def test_f1_worked_by_hand() -> None:
-    curve = f1_curve(np.array([0.9, 0.6, 0.3]), np.array([True, False, True]), count=2)
+    curves = threshold_curves(np.array([0.9, 0.6, 0.3]), np.array([True, False, True]), count=2)
+    curve = curves.f1
     at = {0.0: 4 / 5, 0.3: 4 / 5, 0.301: 2 / 4, 0.6: 2 / 4, 0.601: 2 / 3, 0.9: 2 / 3, 0.901: 0.0}
     for threshold, f1 in at.items():
         assert curve[round(threshold * 1000)] == pytest.approx(f1)
     assert peak(curve) == (pytest.approx(0.8), pytest.approx(0.15, abs=1e-3))
+    assert curves.precision[[0, 301, 601]] == pytest.approx([2 / 3, 1 / 2, 1])
+    assert curves.recall[[0, 301, 601, 901]] == pytest.approx([1, 1 / 2, 1 / 2, 0])
+    assert isnan(curves.precision[901])
 
 
 def test_peak_is_the_middle_of_the_best_thresholds() -> None:
-    curve = f1_curve(np.array([0.8, 0.2]), np.array([True, False]), count=1)
+    curve = threshold_curves(np.array([0.8, 0.2]), np.array([True, False]), count=1).f1
     best, threshold = peak(curve)
     assert best == 1.0
     assert threshold == pytest.approx(0.5, abs=2e-3)
 
 
 def test_undefined() -> None:
-    curve = f1_curve(np.array([0.5]), np.array([False]), count=0)
+    curve = threshold_curves(np.array([0.5]), np.array([False]), count=0).f1
     assert len(curve) == len(THRESHOLDS)
     assert all(isnan(value) for value in peak(curve))
-    best, threshold = peak(f1_curve(np.array([0.5]), np.array([False]), count=1))
+    best, threshold = peak(threshold_curves(np.array([0.5]), np.array([False]), count=1).f1)
     assert best == 0.0
     assert isnan(threshold)

@@ -1,4 +1,4 @@
-"""COCO's numbers by hotcoco, and beside them what COCO leaves out: F1 at every score threshold."""
+"""COCO's numbers by hotcoco, and beside them what COCO leaves out: what a score threshold does."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -10,9 +10,10 @@ from jaxtyping import Float, Int
 from rich.table import Table
 from rich.text import Text
 
-from edgewise.evaluation.f1 import THRESHOLDS, f1_curve, judged, peak
-from edgewise.evaluation.matching import truths
+from edgewise.evaluation.f1 import THRESHOLDS, ThresholdCurves, judged, peak, threshold_curves
+from edgewise.evaluation.matching import duplicate_rate, truths
 from edgewise.extras import require
+from edgewise.thresholds import Thresholds
 
 RECALLS = np.linspace(0, 1, 101)  # where a precision curve is sampled
 
@@ -21,20 +22,24 @@ RECALLS = np.linspace(0, 1, 101)  # where a precision curve is sampled
 class ClassMetrics:
     """One class. Everything but `count` is nan where the class has no boxes to find.
 
-    `ap`, `ap50`, `ap75` as in `Metrics`; `count`: boxes to find, crowd regions apart; `best_f1`: the
-    highest F1 at IoU 0.5 that a score threshold can give, `best_threshold`: that threshold, the middle one
-    where many give the same. `precision` is COCO's interpolated precision at IoU 0.5 at each of `RECALLS`
-    (its mean is `ap50`), `f1` the F1 at IoU 0.5 of detections with a score of at least each of `THRESHOLDS`.
+    `ap`, `ap50`, `ap75`, `ar100` as in `Metrics`; `count`: boxes to find, crowd regions apart; `best_f1`:
+    the highest F1 at IoU 0.5 that a score threshold can give, `best_threshold`: that threshold, the middle
+    one where many give the same; `best_precision` and `best_recall`: those at this threshold. `precision`
+    is COCO's interpolated precision at IoU 0.5 at each of `RECALLS` (its mean is `ap50`), `curves` what is
+    right at each of `THRESHOLDS`.
     """
 
     ap: float
     ap50: float
     ap75: float
+    ar100: float
     count: int
     best_f1: float
     best_threshold: float
+    best_precision: float
+    best_recall: float
     precision: Float[np.ndarray, " 101"] = field(repr=False, compare=False)
-    f1: Float[np.ndarray, " 1001"] = field(repr=False, compare=False)
+    curves: ThresholdCurves = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,9 @@ class Metrics:
     threshold; small, medium and large are annotations with an `area` up to 32², up to 96² and above;
     `ar1`, `ar10`, `ar100` are the mean recall with that many detections of a class in an image. A number
     that is undefined because there are no such boxes is nan (COCO's own tools print -1); classes without
-    boxes are in no mean.
+    boxes are in no mean. `duplicate_rate`: the share of detections scored at least `best_threshold` that
+    overlap a better one of their class by an IoU of 0.7 or more; a model without suppression of its own
+    should keep it near zero.
     """
 
     ap: float
@@ -60,6 +67,7 @@ class Metrics:
     ar_small: float
     ar_medium: float
     ar_large: float
+    duplicate_rate: float
     per_class: dict[str, ClassMetrics]
     num_images: int
 
@@ -71,12 +79,12 @@ class Metrics:
     @property
     def precision(self) -> Float[np.ndarray, " 101"]:
         """Mean over classes of the precision at IoU 0.5, at each of `RECALLS`."""
-        return _mean_curve([one.precision for one in self.per_class.values() if one.count], RECALLS)
+        return _mean_curve([one.precision for one in self._defined], RECALLS)
 
     @property
     def f1(self) -> Float[np.ndarray, " 1001"]:
         """Mean over classes of the F1 at IoU 0.5, at each of `THRESHOLDS`."""
-        return _mean_curve([one.f1 for one in self.per_class.values() if one.count], THRESHOLDS)
+        return _mean_curve([one.curves.f1 for one in self._defined], THRESHOLDS)
 
     @property
     def best_f1(self) -> float:
@@ -88,13 +96,31 @@ class Metrics:
         """The score threshold that gives `best_f1`."""
         return peak(self.f1)[1]
 
+    @property
+    def best_precision(self) -> float:
+        """Mean over classes of the precision at `best_threshold`, of those with detections there."""
+        return _mean_at([one.curves.precision for one in self._defined], self.best_threshold)
+
+    @property
+    def best_recall(self) -> float:
+        """Mean over classes of the recall at `best_threshold`."""
+        return _mean_at([one.curves.recall for one in self._defined], self.best_threshold)
+
+    @property
+    def _defined(self) -> list[ClassMetrics]:
+        return [one for one in self.per_class.values() if one.count]
+
+    def thresholds(self, class_names: Sequence[str], split: str) -> Thresholds | None:
+        """Those of best F1, by label of `class_names`, for a checkpoint; None where nothing was found."""
+        return Thresholds.of(self.to_dict(), class_names, split)
+
     def to_dict(self) -> dict[str, Any]:
         """All numbers as plain JSON values, without the curves; None where undefined."""
         whole = {name: _plain(getattr(self, name)) for name in _NUMBERS}
-        whole |= {"best_f1": _plain(self.best_f1), "best_threshold": _plain(self.best_threshold)}
+        whole |= {name: _plain(getattr(self, name)) for name in _AT_BEST}
         whole |= {"count": self.count, "num_images": self.num_images}
         per_class = {
-            name: {key.name: _plain(getattr(one, key.name)) for key in fields(one) if key.compare}
+            name: {key: _plain(getattr(one, key)) for key in CLASS_COLUMNS}
             for name, one in self.per_class.items()
         }
         return {**whole, "per_class": per_class}
@@ -104,10 +130,10 @@ class Metrics:
         table = Table(
             title=f"{self.count} boxes in {self.num_images} images",
             caption=f"AP small {_show(self.ap_small)}, medium {_show(self.ap_medium)}, "
-            f"large {_show(self.ap_large)}; AR {_show(self.ar100)}",
+            f"large {_show(self.ap_large)}; duplicates {_percent(self.duplicate_rate)}",
         )
         table.add_column("class")
-        for heading in ("boxes", "AP", "AP50", "AP75", "best F1", "at score"):
+        for heading in ("boxes", "AP", "AP50", "AP75", "AR", "best F1", "at score", "prec.", "recall"):
             table.add_column(heading, justify="right")
         for name, one in self.per_class.items():
             table.add_row(Text(name), *_row(one))  # a name in brackets is no markup
@@ -117,19 +143,33 @@ class Metrics:
 
 
 _NUMBERS = tuple(key.name for key in fields(Metrics) if key.type is float)
+CLASS_COLUMNS = tuple(key.name for key in fields(ClassMetrics) if key.compare)
+_AT_BEST = ("best_f1", "best_threshold", "best_precision", "best_recall")
 
 
 def _mean_curve(curves: list[np.ndarray], grid: np.ndarray) -> np.ndarray:
     return np.mean(curves, axis=0) if curves else np.full(len(grid), nan)
 
 
+def _mean_at(curves: list[np.ndarray], threshold: float) -> float:
+    """The mean of what is defined of the curves at one of `THRESHOLDS`; nan where nothing is."""
+    if isnan(threshold):
+        return nan
+    values = np.array([curve[np.searchsorted(THRESHOLDS, threshold)] for curve in curves])
+    return float(values[~np.isnan(values)].mean())
+
+
 def _row(one: ClassMetrics | Metrics) -> list[str]:
-    numbers = (one.ap, one.ap50, one.ap75, one.best_f1, one.best_threshold)
-    return [str(one.count), *map(_show, numbers)]
+    names = ("ap", "ap50", "ap75", "ar100", *_AT_BEST)
+    return [str(one.count), *(_show(getattr(one, name)) for name in names)]
 
 
 def _show(value: float) -> str:
     return "–" if isnan(value) else f"{value:.3f}"
+
+
+def _percent(value: float) -> str:
+    return "–" if isnan(value) else f"{value:.1%}"
 
 
 def _plain(value: float | int) -> float | int | None:
@@ -166,6 +206,8 @@ def coco_metrics(
     ]
     precision, recall = _accumulate(boxes, rows, len(image_ids), names)
     all_areas, small, medium, large = range(4)
+    per_class = _per_class(names, precision[..., all_areas], recall[..., all_areas, 2], boxes, rows)
+    shared = peak(_mean_curve([one.curves.f1 for one in per_class.values() if one.count], THRESHOLDS))[1]
     return Metrics(
         ap=_mean(precision[..., all_areas]),
         ap50=_mean(precision[0, ..., all_areas]),
@@ -179,7 +221,8 @@ def coco_metrics(
         ar_small=_mean(recall[..., small, 2]),
         ar_medium=_mean(recall[..., medium, 2]),
         ar_large=_mean(recall[..., large, 2]),
-        per_class=_per_class(names, precision[..., all_areas], boxes, rows),
+        duplicate_rate=duplicate_rate(rows, shared),
+        per_class=per_class,
         num_images=len(image_ids),
     )
 
@@ -276,6 +319,7 @@ def _mean(values: np.ndarray) -> float:
 def _per_class(
     names: list[str],
     precision: Float[np.ndarray, "10 101 C"],
+    recall: Float[np.ndarray, "10 C"],
     boxes: list[dict[str, Any]],
     rows: Float[np.ndarray, "M 7"],
 ) -> dict[str, ClassMetrics]:
@@ -284,17 +328,20 @@ def _per_class(
     per_class = {}
     for label, name in enumerate(names):
         mine, count = labels == label, int(counts[label])
-        f1 = f1_curve(scores[mine], right[mine], count)
-        best_f1, best_threshold = peak(f1)
+        curves = threshold_curves(scores[mine], right[mine], count)
+        best_f1, best_threshold = peak(curves.f1)
         curve = precision[0, :, label]
         per_class[name] = ClassMetrics(
             ap=_mean(precision[..., label]),
             ap50=_mean(curve),
             ap75=_mean(precision[5, :, label]),
+            ar100=_mean(recall[:, label]),
             count=count,
             best_f1=best_f1,
             best_threshold=best_threshold,
+            best_precision=_mean_at([curves.precision], best_threshold),
+            best_recall=_mean_at([curves.recall], best_threshold),
             precision=np.where(curve > -1, curve, nan),
-            f1=f1,
+            curves=curves,
         )
     return per_class

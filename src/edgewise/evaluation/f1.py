@@ -1,5 +1,6 @@
-"""F1 at every score threshold, from which detections found a box at IoU 0.5."""
+"""Precision, recall and F1 at every score threshold, from which detections found a box at IoU 0.5."""
 
+from dataclasses import dataclass
 from math import nan
 
 import numpy as np
@@ -7,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from edgewise.evaluation.matching import NO_TRUTH, Truth, match
 
-THRESHOLDS = np.linspace(0, 1, 1001)  # where an F1 curve is sampled
+THRESHOLDS = np.arange(1001) / 1000  # where a curve is sampled
 MAX_DETECTIONS = 100  # of one class in one image: COCO scores no more
 
 
@@ -36,18 +37,29 @@ def judged(
     return label[index], score[index], np.concatenate(right)
 
 
-def f1_curve(
-    scores: Float[np.ndarray, " K"], right: Bool[np.ndarray, " K"], count: int
-) -> Float[np.ndarray, " 1001"]:
-    """F1 = 2·TP / (detections + boxes) of the detections scored at least each of `THRESHOLDS`.
+@dataclass(frozen=True, eq=False)
+class ThresholdCurves:
+    """What is right about the detections of a class that score at least each of `THRESHOLDS`.
 
-    `right` says which of them found one of the `count` boxes. nan without boxes.
+    `precision`: the share of them that found a box, nan where there are none; `recall`: the share of boxes
+    they found; `f1`: 2·TP / (detections + boxes), the harmonic mean of both. All nan without boxes.
     """
+
+    precision: Float[np.ndarray, " 1001"]
+    recall: Float[np.ndarray, " 1001"]
+    f1: Float[np.ndarray, " 1001"]
+
+
+def threshold_curves(
+    scores: Float[np.ndarray, " K"], right: Bool[np.ndarray, " K"], count: int
+) -> ThresholdCurves:
+    """The curves of detections, `right` saying which of them found one of the `count` boxes."""
     if not count:
-        return np.full(len(THRESHOLDS), nan)
+        undefined = np.full(len(THRESHOLDS), nan)
+        return ThresholdCurves(undefined, undefined, undefined)
     hits, shown = _at_least(scores[right]), _at_least(scores)
-    f1: np.ndarray = 2 * hits / (shown + count)
-    return f1
+    precision = np.divide(hits, shown, out=np.full(len(THRESHOLDS), nan), where=shown > 0)
+    return ThresholdCurves(precision, hits / count, 2 * hits / (shown + count))
 
 
 def _at_least(scores: Float[np.ndarray, " K"]) -> Int[np.ndarray, " 1001"]:

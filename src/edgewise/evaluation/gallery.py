@@ -1,17 +1,16 @@
 """The images with the most errors: ranked, and drawn on a contact sheet."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 
-from edgewise.detections import Detections
 from edgewise.draw import DARK, LIGHT, Colour, colour, contact_sheet
-from edgewise.evaluation.matching import NO_TRUTH, Truth, match, to_xywh, to_xyxy, truths
-from edgewise.evaluation.run import AnnotatedImages, categories_of
+from edgewise.evaluation.errors import ImageErrors
+from edgewise.evaluation.matching import to_xyxy
+from edgewise.evaluation.run import AnnotatedImages
 
 WIDTH = 480  # of a tile, in pixels
 CAPTION = 28  # height of the line below it
@@ -19,76 +18,31 @@ TAG = 20  # height of a tag
 DASH = 6  # length of a dash, and of the gap after it
 
 
-@dataclass(frozen=True, eq=False)
-class ImageErrors:
-    """What went wrong in the image `index` of a dataset, at IoU 0.5 and a score threshold.
+def worst_images(errors: Sequence[ImageErrors], k: int = 12) -> list[ImageErrors]:
+    """At most `k` of the images with errors, most errors first; of equals the one that comes first.
 
-    `detections` are those that reach the threshold; `labels` are theirs in the dataset's order of classes.
-    `false`: those that found no box of their class; `missed`: the boxes of `truth` that were not found. An
-    object found under the wrong class counts as both. Crowd regions and what lies in them are no errors.
+    Errors are counted, not divided by the number of objects, so that the k images show as many of the set's
+    errors as k images can.
     """
-
-    index: int
-    truth: Truth
-    detections: Detections
-    labels: Int[np.ndarray, " M"]
-    missed: Bool[np.ndarray, " n"]
-    false: Bool[np.ndarray, " M"]
-
-    @property
-    def count(self) -> int:
-        """Missed and false together: what images are ranked by."""
-        return int(self.missed.sum() + self.false.sum())
-
-
-def worst_images(
-    dataset: AnnotatedImages, detections: Sequence[Detections], k: int = 12, threshold: float = 0.5
-) -> list[ImageErrors]:
-    """At most `k` images with errors, most errors first; of equals the one that comes first.
-
-    `detections` holds one entry an image, as `Evaluation` does; only those with a score of at least
-    `threshold` count (`Metrics.best_threshold` is a good one). Errors are counted, not divided by the
-    number of objects, so that the k images show as many of the set's errors as k images can. No image is
-    read.
-    """
-    if len(detections) != len(dataset):
-        raise ValueError(
-            f"{len(detections)} detections for {len(dataset)} images; expected one entry an image, "
-            "as in Evaluation.detections"
-        )
-    label_of = {category: label for label, category in enumerate(dataset.category_ids)}
-    truth = truths(
-        {**one, "category_id": label_of[one["category_id"]]} for one in dataset.annotations["annotations"]
-    )
-    errors = []
-    for index, (image_id, one) in enumerate(zip(dataset.image_ids, detections, strict=True)):
-        to_label = np.array([label_of[c] for c in categories_of(one.class_names, dataset).tolist()])
-        errors.append(_errors(index, truth.get(image_id, NO_TRUTH), one.filter(threshold), to_label))
     worst = sorted(errors, key=lambda one: -one.count)[:k]
     return [one for one in worst if one.count]
 
 
-def _errors(index: int, truth: Truth, detections: Detections, to_label: np.ndarray) -> ImageErrors:
-    labels = to_label[detections.labels]
-    found = match(to_xywh(detections.boxes_xyxy), labels, truth)
-    missed = ~truth.crowd
-    missed[found[found >= 0]] = False
-    return ImageErrors(index, truth, detections, labels, missed, found < 0)
-
-
 def worst_gallery(
     dataset: AnnotatedImages,
-    detections: Sequence[Detections],
+    errors: Sequence[ImageErrors],
     path: str | Path,
+    threshold: float,
     k: int = 12,
-    threshold: float = 0.5,
 ) -> None:
     """Writes a contact sheet of `worst_images`, each with its file's name and its counts below.
+
+    `errors` are `image_errors` of the dataset at `threshold`.
 
     Annotated boxes are dashed white, detections solid in the colour of their class. A tag marks what is
     wrong: «false NAME SCORE» above a detection, «missed NAME» below an annotated box.
     """
-    worst = worst_images(dataset, detections, k, threshold)
+    worst = worst_images(errors, k)
     title = f"{len(worst)} of {len(dataset)} images, most errors first; scores from {threshold:.2f}, IoU 0.5"
     if worst:
         sheet = contact_sheet([_tile(dataset, one) for one in worst], min(4, len(worst)), WIDTH)

@@ -1,8 +1,9 @@
-"""Which detection found which box, by COCO's rule: what the F1 curves and the gallery count."""
+"""Which detection found which box, by COCO's rule: what curves, confusion and gallery count."""
 
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,22 @@ def match(
             if not truth.crowd[best]:
                 preference[:, best] = -np.inf
     return found
+
+
+def duplicate_rate(rows: Float[np.ndarray, "M 7"], threshold: float, iou: float = 0.7) -> float:
+    """The share of detections scored at least `threshold` that repeat a better one.
+
+    A detection repeats one of its image and class if they overlap by at least `iou`. Rows are image, x, y,
+    w, h, score, label. nan where no score reaches the threshold.
+    """
+    kept = rows[rows[:, 5] >= threshold]
+    kept = kept[np.lexsort((-kept[:, 5], kept[:, 0]))]
+    repeats = 0
+    for one in np.split(kept, np.flatnonzero(np.diff(kept[:, 0])) + 1):
+        truth = Truth(one[:, 1:5], one[:, 6].astype(np.int64), np.zeros(len(one), np.bool_))
+        alike = (_overlap(one[:, 1:5], truth) >= iou) & (one[:, 6, None] == one[:, 6])
+        repeats += int(np.tril(alike, -1).any(1).sum())  # row i, column j: j is better than i
+    return repeats / len(kept) if len(kept) else nan
 
 
 def _overlap(boxes: Float[np.ndarray, "M 4"], truth: Truth) -> Float[np.ndarray, "M n"]:

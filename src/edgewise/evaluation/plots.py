@@ -24,7 +24,7 @@ def precision_recall_plot(metrics: Metrics, path: str | Path) -> None:
 
 def f1_threshold_plot(metrics: Metrics, path: str | Path) -> None:
     """Writes the F1 at IoU 0.5 over the lowest score that counts, by class and as mean, with its peak."""
-    curves = {name: (one.f1, _best(one)) for name, one in _defined(metrics)}
+    curves = {name: (one.curves.f1, _best(one)) for name, one in _defined(metrics)}
     figure, axes = _canvas("score threshold", "F1 at IoU 0.5")
     _draw(axes, THRESHOLDS, curves, (metrics.f1, _best(metrics)))
     if not isnan(metrics.best_threshold):
