@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from edgewise import Detector
-from edgewise.data.coco import open_dataset
+from edgewise.data.open import open_dataset
 from edgewise.data.scenes import SceneDataset, write_coco
 
 

@@ -169,7 +169,7 @@ class Detector:
 
         With `out`, `metrics.json`, curves and a gallery of the worst images are written there.
         """
-        from edgewise.data.coco import open_dataset
+        from edgewise.data.open import open_dataset
         from edgewise.evaluation.report import write_evaluation
         from edgewise.evaluation.run import evaluate
 
@@ -208,8 +208,8 @@ class Detector:
         """
         from rich.console import Console
 
-        from edgewise.data.coco import available_splits, open_dataset
         from edgewise.data.facts import data_facts
+        from edgewise.data.open import available_splits, open_dataset
         from edgewise.train.state import read_state
 
         console = console or Console(stderr=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgewise.data import painting
-from edgewise.data.coco import open_dataset
+from edgewise.data.open import open_dataset
 from edgewise.data.scenes import (
     CLASS_NAMES,
     EDGE_STD,

@@ -67,7 +67,7 @@ def train(
         Go on with the run in OUT, with the settings it began with.
     """
     from edgewise.api import Detector
-    from edgewise.data.coco import available_splits, open_dataset
+    from edgewise.data.open import available_splits, open_dataset
     from edgewise.presets import SIZES
 
     sides = parse_size(size)

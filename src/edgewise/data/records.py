@@ -82,6 +82,7 @@ class RawSplit:
     images      in the file's order
     problems    what the reader itself met: lines that are no box, files that cannot be parsed
     notes       choices made on reading that a user should hear of, a sentence each
+    data        what the user named, a folder or a file; places in problems are relative to `root`
     """
 
     name: str
@@ -91,6 +92,12 @@ class RawSplit:
     images: tuple[RawImage, ...]
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    data: Path = Path()
+
+    @property
+    def root(self) -> Path:
+        """The folder that `RawImage.file` starts from."""
+        return self.data.parent if self.data.is_file() else self.data
 
     @cached_property
     def table(self) -> "Table":

@@ -13,7 +13,7 @@ _ORDER = 1  # first number of the seed of a stream; the others are in `loader`
 
 @runtime_checkable
 class Samples(Protocol):
-    """What can be trained on, such as a CocoDataset or a list of Samples."""
+    """What can be trained on, such as a Dataset or a list of Samples."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Sample: ...

@@ -24,7 +24,7 @@ from jaxtyping import Float32, Int64, UInt8
 from PIL import Image
 
 from edgewise.data import painting
-from edgewise.data.coco import SPLITS, split_name
+from edgewise.data.splits import SPLITS, split_name
 from edgewise.structures import Sample
 
 CLASS_NAMES = tuple(painting.SHAPES)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgewise.data.coco import CocoDataset, available_splits, open_dataset, split_name
+from edgewise.data.dataset import Dataset
+from edgewise.data.open import available_splits, open_dataset
+from edgewise.data.splits import split_name
 
 NAN = float("nan")
 
@@ -50,7 +52,7 @@ def write(folder: Path, content: Any, json_name: str, images: str | None) -> Pat
     return path
 
 
-def roboflow(folder: Path, content: dict[str, Any], split: str = "train") -> CocoDataset:
+def roboflow(folder: Path, content: dict[str, Any], split: str = "train") -> Dataset:
     write(folder, content, f"{split}/_annotations.coco.json", split)
     return open_dataset(folder, split)
 
@@ -71,7 +73,10 @@ def test_samples(tmp_path: Path) -> None:
     assert sample.image_id == 10
     assert sample.path == str(tmp_path / "train/0.png") == str(dataset.paths[0])
     assert dataset[2].boxes_xyxy.shape == (0, 4)
-    assert dataset.notes == ("1 of 3 images have no boxes: negatives",)
+    assert dataset.notes == (
+        "no validation split, and too few images (3) to hold some out for one",
+        "1 of 3 images have no boxes: negatives",
+    )
 
 
 def test_annotations_for_evaluation(tmp_path: Path) -> None:
@@ -103,15 +108,19 @@ def test_boxes_over_the_border_are_clipped_and_those_without_area_dropped(tmp_pa
     assert dataset[0].boxes_xyxy.tolist() == [[0, 0, 7, 8]]
     assert dataset[1].boxes_xyxy.tolist() == [[30, 20, 40, 30]]
     assert len(dataset.annotations["annotations"]) == 3
-    assert dataset.notes[:2] == (
-        "1 boxes reach over the border of their image: clipped",
-        "1 boxes without area are left out",
-    )
+    assert set(dataset.notes[1:3]) == {
+        "boxes that reach over the border of their image: 1 (clipped)",
+        "boxes without area: 1 (left out)",
+    }
 
 
 def test_no_annotation_at_all(tmp_path: Path) -> None:
-    dataset = roboflow(tmp_path, coco() | {"annotations": []})
+    content = coco() | {"annotations": []}
+    dataset = roboflow(tmp_path, content, "test")
     assert all(len(sample.labels) == 0 for sample in dataset)
+    for split, why in (("train", "there is nothing to learn"), ("valid", "AP would be undefined")):
+        with pytest.raises(ValueError, match=rf"none of the 3 images of the \w+ split has a box; .*{why}"):
+            roboflow(tmp_path, content, split)
 
 
 def test_goes_to_another_process(tmp_path: Path) -> None:
@@ -145,7 +154,7 @@ def test_a_group_without_boxes_is_no_class(tmp_path: Path) -> None:
     dataset = roboflow(tmp_path, with_group(coco()))
     assert dataset.class_names == ("dog", "cat")
     assert [one["id"] for one in dataset.annotations["categories"]] == [3, 7]
-    assert dataset.notes[-1] == "category 'pets' is left out: it only groups others and has no boxes"
+    assert dataset.notes[0] == "category 'pets' is left out: it only groups others and has no boxes"
 
 
 def test_a_group_with_boxes_in_any_split_is_a_class_in_all(tmp_path: Path) -> None:
@@ -234,7 +243,7 @@ def test_split_names() -> None:
 def test_nothing_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="none: no such data set folder or annotation file"):
         open_dataset(tmp_path / "none", "train")
-    message = "no train split; found no annotations. Expected a COCO JSON file a split, such as train/_anno"
+    message = "no annotations found; expected COCO, YOLO, .* such as train/_annotations.coco.json, data.yaml"
     with pytest.raises(FileNotFoundError, match=message):
         open_dataset(tmp_path, "train")
     path = write(tmp_path, coco(), "val.json", ".")
@@ -245,9 +254,7 @@ def test_nothing_found(tmp_path: Path) -> None:
 def test_two_files_for_a_split(tmp_path: Path) -> None:
     for name in ("train_a.json", "train_b.json"):
         write(tmp_path, coco(), name, ".")
-    with pytest.raises(
-        ValueError, match=r"2 JSON files for the train split: .*train_a\.json, .* the path of one"
-    ):
+    with pytest.raises(ValueError, match=r"2 files for the train split: .*train_a\.json, .* the path of one"):
         open_dataset(tmp_path, "train")
 
 
@@ -257,17 +264,19 @@ def test_images_that_are_not_there(tmp_path: Path) -> None:
         open_dataset(tmp_path, "train")
     assert str(none.value) == (
         f"{path}: none of its images, such as 0.png, were found in {path.parent} and {tmp_path} "
-        "and folders near; put them there"
+        f"and folders near; put them there. To see all: edgewise doctor {tmp_path}"
     )
     (tmp_path / "images").mkdir()
     (tmp_path / "images/0.png").touch()
     with pytest.raises(
-        FileNotFoundError, match=r"2 of 3 images are missing in .*images, the first 1\.png; add"
+        FileNotFoundError, match=r"image 11: no image 1\.png in .*images; add it, .* \(2 such\)"
     ):
         open_dataset(tmp_path, "train")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/0.png").touch()
-    with pytest.raises(ValueError, match=r"are in .*images and in .*photos; expected one folder: put them"):
+    with pytest.raises(
+        FileNotFoundError, match=r"are in .*images and in .*photos; expected one folder: put them"
+    ):
         open_dataset(tmp_path, "train")
 
 
@@ -281,7 +290,11 @@ def test_images_that_are_not_there(tmp_path: Path) -> None:
         ('{"images": [', "not JSON: Expecting value: line 1 column 13"),
         ("[]", "no list 'images'; expected a COCO file with images, annotations, categories"),
         ('{"images": [{}]}', "no list 'annotations'; expected"),
-        ('{"images": [], "annotations": [], "categories": []}', "no images; expected at least one"),
+        ('{"images": [], "annotations": [], "categories": []}', "no categories; expected at least one"),
+        (
+            '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}]}',
+            "no images in the train split; expected at least one",
+        ),
         ('{"images": [3], "annotations": [], "categories": []}', "images[0] is 3; expected an object"),
     ],
 )
@@ -297,35 +310,34 @@ def test_a_file_that_is_not_text(tmp_path: Path) -> None:
         open_dataset(tmp_path, "train")
 
 
-BOX = "bbox [x, y, width, height] is"
+BOX = "annotation 5: box [x1, y1, x2, y2] is"
 
 
 @pytest.mark.parametrize(
     ("key", "index", "change", "message"),
     [
-        ("images", 1, {"id": 10}, "image id 10 is there 2 times; expected each once"),
+        ("images", 1, {"id": 10}, "image 10: 1.png is not the first image of this id"),
         ("images", 1, {"id": "11"}, "image number 1: id is '11'; expected an integer >= 0"),
-        ("images", 1, {"width": None}, "image 11: width is None; expected an integer >= 0"),
-        ("images", 1, {"height": 0}, "image 11: 40x0 pixels; expected at least 1x1"),
+        ("images", 1, {"width": None}, "image 11: Nonex30 pixels (width x height); expected integers"),
+        ("images", 1, {"height": 0}, "image 11: 40x0 pixels (width x height); expected integers >= 1"),
         ("images", 1, {"file_name": ""}, "image 11: file_name is ''; expected a text"),
         ("images", 1, {"file_name": "/etc/x.png"}, "image 11: file_name '/etc/x.png' leads out of the image"),
         ("images", 1, {"file_name": "a/../../x.png"}, "leads out of the image folder; expected a"),
         ("images", 1, {"file_name": "C:\\x.png"}, "image 11: file_name 'C:\\\\x.png' leads out"),
-        ("categories", 1, {"id": 7}, "category id 7 is there 2 times"),
+        ("categories", 1, {"id": 7}, "category 7: 'dog' is not the first of this id"),
         ("categories", 1, {"name": "cat"}, "category name 'cat' is there 2 times"),
         ("categories", 1, {"name": 5}, "category 3: name is 5; expected a text"),
-        ("annotations", 1, {"id": 0}, "annotation id 0 is there 2 times"),
         ("annotations", 1, {"id": True}, "annotation number 1: id is True; expected an integer >= 0"),
         ("annotations", 1, {"image_id": 99}, "annotation 5: image_id 99 is not among the file's images"),
-        ("annotations", 1, {"category_id": 1}, "annotation 5: category_id 1 is not among the file's cat"),
+        ("annotations", 1, {"category_id": 1}, "annotation 5: category 1 is not among the categories (3, 7)"),
         ("annotations", 1, {"iscrowd": 2}, "annotation 5: iscrowd is 2; expected 0 or 1"),
         ("annotations", 1, {"bbox": [1, 2, 3]}, "annotation 5: bbox is [1, 2, 3]; expected [x, y, width"),
         ("annotations", 1, {"bbox": ["1", 2, 3, 4]}, "annotation 5: bbox is ['1', 2, 3, 4]; expected"),
-        ("annotations", 1, {"bbox": [1, 2, NAN, 4]}, f"{BOX} [1, 2, nan, 4] in an image of 40x30; "
-         "expected finite numbers. Correct it or delete it"),
-        ("annotations", 1, {"bbox": [9, 2, -4, 4]}, f"{BOX} [9, 2, -4, 4] in an image of 40x30; expected"),
-        ("annotations", 1, {"bbox": [41, 2, 4, 4]}, "expected a box that touches the image. Correct it"),
-        ("annotations", 1, {"bbox": [1, -9, 4, 4]}, "expected a box that touches the image. Correct it"),
+        ("annotations", 1, {"bbox": [1, 2, NAN, 4]}, f"{BOX} [1, 2, nan, 6] in an image of 40x30; "
+         "expected finite numbers. To see all: edgewise doctor "),
+        ("annotations", 1, {"bbox": [9, 2, -4, 4]}, f"{BOX} [9, 2, 5, 6] in an image of 40x30; expected x1"),
+        ("annotations", 1, {"bbox": [41, 2, 4, 4]}, "expected a box that touches the image. To see"),
+        ("annotations", 1, {"bbox": [1, -9, 4, 4]}, "expected a box that touches the image. To see"),
     ],
 )  # fmt: skip
 def test_one_bad_value(tmp_path: Path, key: str, index: int, change: dict[str, Any], message: str) -> None:
@@ -338,12 +350,30 @@ def test_one_bad_value(tmp_path: Path, key: str, index: int, change: dict[str, A
     assert str(error.value).startswith(f"{path}: ")
 
 
+def test_an_annotation_id_twice_is_numbered_anew(tmp_path: Path) -> None:
+    content = coco()
+    content["annotations"][1]["id"] = 0
+    dataset = roboflow(tmp_path, content)
+    assert "annotation ids that are there again: 1 (numbered anew)" in dataset.notes
+    assert [one["id"] for one in dataset.annotations["annotations"]] == [1, 2, 3, 4]
+
+
+def test_sizes_that_are_left_out_are_the_images_own(tmp_path: Path) -> None:
+    content = coco()
+    del content["images"][0]["width"], content["images"][0]["height"]
+    content["images"][1] |= {"width": 0, "height": 0}
+    content["images"][2] |= {"width": 40.0, "height": 30.0}
+    dataset = roboflow(tmp_path, content)
+    assert all((one["width"], one["height"]) == (40, 30) for one in dataset.annotations["images"])
+    assert dataset[0].labels.tolist() == [1, 0]
+
+
 def test_a_missing_key_and_several_bad_boxes(tmp_path: Path) -> None:
     content = coco()
     for one in content["annotations"][:2]:
         one["bbox"] = [50, 50, 5, 5]
     write(tmp_path, content, "train.json", ".")
-    with pytest.raises(ValueError, match=r"annotation 0: .* touches the image \(2 such boxes\)\. Correct"):
+    with pytest.raises(ValueError, match=r"annotation 0: .* touches the image \(2 such\)\. To see"):
         open_dataset(tmp_path, "train")
     del content["annotations"][3]["category_id"]
     write(tmp_path, content, "train.json", ".")
