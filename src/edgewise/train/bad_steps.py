@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from edgewise import checkpoint
@@ -25,8 +26,8 @@ class BadStep:
     config: TrainConfig
     step: int
     batch: Batch
-    scale: float  # of the loss, in float16
     found: Descent
+    device: str  # cpu, cuda or mps
 
 
 def save_bad_step(
@@ -50,6 +51,7 @@ def save_bad_step(
         "first": batch.first,
         "paths": list(batch.paths),
         "found": asdict(found),
+        "device": next(model.parameters()).device.type,
     }
     path = folder / FOLDER / f"step_{step}.pt"
     checkpoint.atomic_write(path, lambda temporary: torch.save(content, temporary))
@@ -91,16 +93,18 @@ def read_bad_step(path: Path) -> BadStep:
             content["first"],
             tuple(content["paths"]),
         ),
-        scale=found["scale"],
         found=Descent(**found | {"faults": tuple(found["faults"])}),
+        device=content["device"],
     )
 
 
 def _pixels(images: torch.Tensor) -> torch.Tensor:
     """The images as bytes if that loses nothing, which is the rule; else as they are."""
     pixels = (images.nan_to_num() * 255).round().clamp(0, 255).to(torch.uint8)
-    return pixels if torch.equal(_images(pixels), images) else images
+    return pixels if torch.equal(_images(pixels), images.cpu()) else images
 
 
 def _images(pixels: torch.Tensor) -> torch.Tensor:
-    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+    if pixels.dtype != torch.uint8:
+        return pixels
+    return torch.from_numpy(pixels.cpu().numpy() / np.float32(255))  # as `preprocess` does, to the last bit

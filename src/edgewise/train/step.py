@@ -166,9 +166,11 @@ def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManage
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
-def gradient_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
+def gradient_scaler(
+    config: TrainConfig, device: torch.device, scale: float = 2.0**16
+) -> torch.amp.GradScaler:
     """Keeps the gradients of a float16 forward within its range; in other precisions it does nothing."""
-    return torch.amp.GradScaler(device.type, enabled=precision(config, device) == torch.float16)
+    return torch.amp.GradScaler(device.type, scale, enabled=precision(config, device) == torch.float16)
 
 
 def _tensors(output: ModelOutput) -> dict[str, Tensor]:
