@@ -71,6 +71,8 @@ def launch(count: int, function: Callable[..., T], *arguments: Any) -> T:
         raise ValueError(
             f"{count} processes were asked for within one of several that torchrun has started; leave it out"
         )
+    # Else processes that start again may find the addresses of the dead in the store (torch 2.13).
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     if sys.platform == "win32":
         os.environ.setdefault("USE_LIBUV", "0")  # torch's wheels have none there
     from torch.distributed.elastic.multiprocessing.api import SignalException
