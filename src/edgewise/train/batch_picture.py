@@ -14,7 +14,7 @@ CAPTION = 22  # height of the line below it
 
 
 def batch_picture(batch: Batch, class_names: tuple[str, ...]) -> Image.Image:
-    """The first MOST_IMAGES images in rows of four, each with its boxes, the names of the largest, and a count.
+    """The first MOST_IMAGES images in rows of four, each with its boxes, names and a count.
 
     Boxes are taken at their word, as fractions of the image: where they are anything else they do not lie
     on the objects, or are not in the picture at all, and the count below still tells of them.

@@ -3,7 +3,7 @@
 Each returns a `Finding`, or raises ValueError with the reason and the way out.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -196,15 +196,17 @@ def check_ground_truth(
         sample = dataset[index]
         answer = _perfect(sample, dataset.class_names, class_names, decoder, size, split)
         rows.append(coco_rows(answer, sample.image_id, categories))
-    found = np.concatenate(rows)
-    truth = _only(dataset, indices)
+    truth, found = _only(dataset, indices), np.concatenate(rows)
     metrics = coco_metrics(truth, found)
-    ceiling = _ceiling(found, truth)
+    wanted = Counter(one["category_id"] for one in truth["annotations"] if not one.get("iscrowd"))
+    reached = _reached(found)
+    ceiling = _ceiling(reached, wanted)
     if not abs(metrics.ap - ceiling) < 1e-6:
+        names = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
         raise ValueError(
             f"the {split} split's own boxes, scored as predictions, give AP {metrics.ap:.4f} where "
-            f"{ceiling:.4f} is possible: {_why(found, truth, metrics)}. Trained on this, AP would stay low "
-            "however well the model learns: correct labels, category ids and image ids of the data set"
+            f"{ceiling:.4f} is possible: {_why(reached, wanted, names, metrics)}. Trained on this, AP would "
+            "stay low however well the model learns: correct labels, category ids and image ids"
         )
     text = (
         f"{metrics.count} boxes of {len(indices)} {split} images scored as predictions: AP {metrics.ap:.3f}"
@@ -213,7 +215,7 @@ def check_ground_truth(
     if most > decoder.num_queries:
         text += f"; {most} boxes in an image, but the model has {decoder.num_queries} queries"
     if ceiling < 1:
-        text += f", the ceiling: {metrics.count - len(found)} boxes are out of the model's or metric's reach"
+        text += f", the ceiling: {wanted.total() - reached.total()} boxes are out of reach"
     return Finding("ok" if ceiling == 1 and most <= decoder.num_queries else "warning", text)
 
 
@@ -230,8 +232,8 @@ def _perfect(
     labels = targets.labels.numpy()[: decoder.num_queries]
     if len(labels) and (labels.min() < 0 or labels.max() >= len(own_names)):
         raise ValueError(
-            f"{sample.path or f'image {sample.image_id}'}: labels from {labels.min()} to {labels.max()} in the "
-            f"{split} split; expected 0 to {len(own_names) - 1}, the places of its class_names"
+            f"{sample.path or f'image {sample.image_id}'}: labels from {labels.min()} to {labels.max()} in "
+            f"the {split} split; expected 0 to {len(own_names) - 1}, the places of its class_names"
         )
     to_label = np.array([class_names.index(name) for name in own_names])
     logits = np.full((decoder.num_queries, len(class_names)), -30, np.float32)
@@ -271,29 +273,30 @@ def _only(dataset: AnnotatedImages, indices: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _ceiling(rows: Float[np.ndarray, "M 7"], truth: dict[str, Any]) -> float:
+def _reached(rows: Float[np.ndarray, "M 7"]) -> Counter[int]:
+    """How many rows of each category the metric reads."""
+    given = Counter(zip(rows[:, 0].astype(int).tolist(), rows[:, 6].astype(int).tolist(), strict=True))
+    reached: Counter[int] = Counter()
+    for (_, category), count in given.items():
+        reached[category] += min(count, MOST_SCORED)
+    return reached
+
+
+def _ceiling(reached: Counter[int], wanted: Counter[int]) -> float:
     """AP if every row finds a box: COCO's mean over recalls, of which the last are out of reach.
 
-    Of a class with n boxes of which k are among the rows, precision is 1 up to the recall k / n.
+    Of a class with n boxes of which k are reached, precision is 1 up to the recall k / n.
     """
-    given = Counter(zip(rows[:, 0].tolist(), rows[:, 6].tolist(), strict=True))
-    found: dict[float, int] = defaultdict(int)
-    for (_, category), count in given.items():
-        found[category] += min(count, MOST_SCORED)
-    wanted = Counter(one["category_id"] for one in truth["annotations"] if not one.get("iscrowd"))
-    shares = [(min(count, found[category]) / count >= RECALLS).mean() for category, count in wanted.items()]
+    shares = [(min(count, reached[one]) / count >= RECALLS).mean() for one, count in wanted.items()]
     return float(np.mean(shares))
 
 
-def _why(rows: Float[np.ndarray, "M 7"], truth: dict[str, Any], metrics: Metrics) -> str:
+def _why(reached: Counter[int], wanted: Counter[int], names: dict[int, str], metrics: Metrics) -> str:
     """What differs between samples and annotations, as far as counting can tell."""
-    names = {one["id"]: one["name"] for one in truth["categories"]}
-    wanted = Counter(one["category_id"] for one in truth["annotations"] if not one.get("iscrowd"))
-    given = Counter(rows[:, 6].astype(int).tolist())
     differing = [
-        f"{names[category]} {given[category]} and {wanted[category]}"
-        for category in names
-        if given[category] != wanted[category]
+        f"{name} {reached[category]} and {wanted[category]}"
+        for category, name in names.items()
+        if reached[category] != wanted[category]
     ]
     if differing:
         return f"boxes in samples and in annotations differ, {_listed(differing)}"

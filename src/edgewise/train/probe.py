@@ -8,40 +8,42 @@ import torch
 
 from edgewise.config import TrainConfig
 from edgewise.distributions import bin_values
-from edgewise.losses import stop_unless_finite
 from edgewise.model import DFine
 from edgewise.structures import Batch, Targets
 from edgewise.train.optimizer import build_optimizer, set_rate
-from edgewise.train.step import step_losses
+from edgewise.train.step import descend, gradient_scaler, training_form
 
 
 class Probe:
-    """A copy of `model` on `device` that takes the steps of the run, with an optimizer of its own."""
+    """A copy of `model` on `device` that takes the steps of the run, with an optimizer of its own.
+
+    Raises ValueError where all parts are frozen.
+    """
 
     def __init__(self, model: DFine, config: TrainConfig, device: torch.device) -> None:
-        self.model = deepcopy(model).to(device).train()
+        self.model = deepcopy(model).to(device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own stub
+        training_form(self.model, config)
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            raise ValueError("no weight trains: all parts are frozen; free one (the setting freeze)")
         self.config = config
         self.optimizer = build_optimizer(self.model, config.optimizer)
         decoder = model.config.decoder
+        self._scaler = gradient_scaler(config, device)
         self._values = bin_values(decoder.num_bins, decoder.a, decoder.c, device=device)
-        self._trained = [p for p in self.model.parameters() if p.requires_grad]
 
     def step(self, batch: Batch, step: int = 0, rate: float = 1.0) -> float:
         """One update with the noise of `step`, at `rate` times the full rate: the loss before it.
 
-        Raises FloatingPointError where a loss term or the gradient is not finite.
+        Raises FloatingPointError, before any weight changes, where something is not finite.
         """
-        losses = step_losses(self.model, batch, step, self.config, self._values)
-        total = math.fsum(stop_unless_finite(losses, step).values())
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()
-        norm = float(torch.nn.utils.clip_grad_norm_(self._trained, self.config.optimizer.clip_norm))
-        if not math.isfinite(norm):
-            raise FloatingPointError(f"step {step}: the gradient's norm is {norm}")
-        set_rate(self.optimizer, rate)
-        self.optimizer.step()
-        return total
+        found = descend(self.model, self.optimizer, self._scaler, batch, step, self.config, self._values)
+        if found.faults:
+            raise FloatingPointError(f"step {step}: {', '.join(found.faults)}")
+        if found.taken:  # not where float16's scale is still being found
+            set_rate(self.optimizer, rate)
+            self.optimizer.step()
+        return math.fsum(found.losses.values())
 
 
 def some_of(batch: Batch, images: Sequence[int]) -> Batch:

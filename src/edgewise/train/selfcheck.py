@@ -1,0 +1,191 @@
+"""What is checked before the first epoch, so that a fault is heard of now and not after a night.
+
+Nothing here changes the run: probes train copies, and random streams are left where they were.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.text import Text
+
+from edgewise.config import TrainConfig
+from edgewise.data.custom import Transform
+from edgewise.data.loader import TrainLoader
+from edgewise.evaluation.run import AnnotatedImages
+from edgewise.model import DFine
+from edgewise.processes import ALONE, Processes
+from edgewise.structures import Batch
+from edgewise.train import schedule
+from edgewise.train.batch_picture import batch_picture
+from edgewise.train.datacheck import (
+    Finding,
+    Verdict,
+    boxes_by_class,
+    check_annotated_boxes,
+    check_classes,
+    check_ground_truth,
+    check_targets,
+)
+from edgewise.train.memory import check_memory
+from edgewise.train.probe import Probe, some_of
+
+PROBE_STEPS = 10
+PROBE_IMAGES = {"cuda": 16}  # of the first batch; elsewhere 4
+LEAST_DROP = 0.01  # of the loss, in ten steps; a healthy start loses about a sixth
+
+MARKS: dict[Verdict, tuple[str, str]] = {
+    "ok": ("✓", "green"),
+    "warning": ("!", "yellow"),
+    "skipped": ("–", "dim"),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line before epoch 1."""
+
+    name: str
+    verdict: Verdict
+    text: str
+    seconds: float
+
+
+def run_selfchecks(
+    model: DFine,
+    train_set: AnnotatedImages,
+    val_set: AnnotatedImages | None,
+    config: TrainConfig,
+    folder: Path,
+    console: Console,
+    device: torch.device,
+    *,
+    transform: Transform | None = None,
+    processes: Processes = ALONE,
+) -> tuple[Check, ...]:
+    """All checks in their order, each printed as it ends; ValueError, naming the check, stops the run.
+
+    Writes `first_batch.png` and `selfcheck.json` into `folder`. Every one of several processes checks, the
+    main one alone speaks and writes. `model` is on any device and stays as it is.
+    """
+    checks: list[Check] = []
+    devices = [device] if device.type == "cuda" else []
+    size, decoder = config.size, model.config.decoder
+    began = time.perf_counter()
+    quiet = console if processes.main else Console(quiet=True)
+    quiet.print("self-checks before the first epoch", style="bold")
+
+    def check(name: str, find: Callable[[], Finding]) -> None:
+        started = time.perf_counter()
+        try:
+            found = find()
+        except ValueError as error:
+            raise ValueError(f"self-check of {name}: {error}") from error
+        checks.append(Check(name, found.verdict, found.text, round(time.perf_counter() - started, 2)))
+        quiet.print(_line(checks[-1]))
+
+    with torch.random.fork_rng(devices=devices):
+        check("classes", lambda: check_classes(train_set, val_set))
+        check("training boxes", lambda: check_annotated_boxes(train_set, size))
+        if val_set is None:
+            check(
+                "validation boxes", lambda: Finding("skipped", "no validation split: the last epoch is best")
+            )
+        else:
+            check("validation boxes", lambda: check_annotated_boxes(val_set, size))
+        scored, split = (train_set, "training") if val_set is None else (val_set, "validation")
+        check(
+            "ground truth",
+            lambda: check_ground_truth(scored, split, train_set.class_names, decoder, size),
+        )
+        batch = first_batch(train_set, config, transform, processes)
+        picture = folder / "first_batch.png" if processes.main else None
+        check("first batch", lambda: check_first_batch(batch, train_set.class_names, picture))
+        check("memory", lambda: check_memory(model, train_set, config, device, processes.count))
+        check("overfit probe", lambda: check_learning(model, batch, config, device))
+    if processes.main:
+        classes = [
+            {"label": label, "name": name, "category_id": category, "training_boxes": count}
+            for label, (category, (name, count)) in enumerate(
+                zip(train_set.category_ids, boxes_by_class(train_set).items(), strict=True)
+            )
+        ]
+        report = {"checks": [asdict(one) for one in checks], "classes": classes}
+        text = json.dumps(report, indent=2, ensure_ascii=False)
+        (folder / "selfcheck.json").write_text(text + "\n", encoding="utf-8")
+    quiet.print(
+        f"{len(checks)} self-checks in {time.perf_counter() - began:.1f} s; what the model will see: "
+        f"{folder / 'first_batch.png'}",
+        markup=False,
+        highlight=False,
+    )
+    return tuple(checks)
+
+
+def _line(check: Check) -> Text:
+    mark, style = MARKS[check.verdict]
+    line = Text(f"{mark} ", style=style)
+    line.append(f"{check.name}: ", style="bold")
+    line.append(check.text, style="default")
+    return line.append(f" ({check.seconds:.1f} s)", style="dim")
+
+
+# ── checks of the first batch ──────────────────────────────────────────────────────────────────────
+
+
+def first_batch(
+    train_set: AnnotatedImages, config: TrainConfig, transform: Transform | None, processes: Processes = ALONE
+) -> Batch:
+    """The very batch, or this process' part of it, that the first step will get."""
+    here = config.updated({"workers": 0})
+    loader = TrainLoader(train_set, here, transform, processes)
+    moment = schedule.at(config, 0, loader.steps_per_epoch)
+    return next(loader.batches(0, 0, moment.strong, moment.dense))
+
+
+def check_first_batch(batch: Batch, class_names: tuple[str, ...], path: Path | None) -> Finding:
+    """Draws the batch to `path`, from its tensors, and checks the units of its boxes.
+
+    Raises ValueError where they are no fractions of the image; the picture is there all the same.
+    """
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        batch_picture(batch, class_names).save(path)
+    return check_targets(batch.targets)
+
+
+def check_learning(model: DFine, batch: Batch, config: TrainConfig, device: torch.device) -> Finding:
+    """Whether ten steps at the full rate, with one noise, lower a copy's loss on images of the batch.
+
+    The mean after steps 8, 9 and 10 counts, since the first steps may throw a model about. Raises ValueError
+    with the losses where it is not below the first.
+    """
+    full = [index for index, count in enumerate(batch.targets.counts) if count]
+    few = (full or list(range(len(batch.targets.counts))))[: PROBE_IMAGES.get(device.type, 4)]
+    part = some_of(batch, few)
+    probe = Probe(model, config.updated({"accumulate": 1}), device)
+    try:
+        losses = [probe.step(part) for _ in range(PROBE_STEPS + 1)]
+    except FloatingPointError as error:
+        raise ValueError(f"on {len(few)} images of the first batch, {error}. {_CAUSES}") from error
+    end = sum(losses[-3:]) / 3
+    rate = f"{PROBE_STEPS} steps at the full rate of {config.optimizer.lr:.1e} on {len(few)} fixed images"
+    course = ", ".join(f"{one:.2f}" for one in losses)
+    if len(set(losses)) == 1:
+        raise ValueError(f"{rate} left the loss at exactly {losses[0]:.2f}: no weight moves. {_CAUSES}")
+    if not end < losses[0]:
+        raise ValueError(f"{rate} did not lower the loss: {course}. {_CAUSES}")
+    text = f"{rate}: loss {losses[0]:.2f} → {end:.2f}"
+    if end > (1 - LEAST_DROP) * losses[0]:
+        return Finding("warning", f"{text}; that is hardly any: is the rate too low (--lr find)?")
+    return Finding("ok", text)
+
+
+_CAUSES = (
+    "Is the rate too high (--lr find tells), are the weights broken, do the boxes not belong to the images "
+    "(see first_batch.png)?"
+)
