@@ -4,7 +4,7 @@ import sys
 
 from rich.markup import escape
 
-from edgewise.cli import demo, evaluate, info, predict, replay, train  # noqa: F401  # each joins the application
+from edgewise.cli import convert, demo, evaluate, info, predict, replay, train  # noqa: F401  # each joins the application
 from edgewise.cli.app import app, console
 
 

@@ -23,7 +23,12 @@ def open_dataset(data: Data, split: str) -> Dataset:
     FileNotFoundError if there is no such split or images are missing; ValueError, naming file and line or
     id, for the first annotation that cannot be right. What can be mended is, and `notes` say so.
     """
-    return Dataset(_read(data, split_name(split))[split_name(split)])
+    name = split_name(split)
+    splits = _read(data, name)
+    if name not in splits:
+        found = ", ".join(f"{name} ({path})" for name, path in available_splits(data).items())
+        raise FileNotFoundError(f"{_called(data)}: no {name} split; found {found}. Call one of them so")
+    return Dataset(splits[name])
 
 
 def open_splits(data: Data) -> dict[str, Dataset]:
@@ -33,7 +38,15 @@ def open_splits(data: Data) -> dict[str, Dataset]:
 
 def read_splits(data: Data) -> dict[str, RawSplit]:
     """Every split as its files describe it, right or wrong; the held-out validation split among them."""
-    return _read(data, None)
+    return with_validation(written_splits(data))
+
+
+def written_splits(data: Data) -> dict[str, RawSplit]:
+    """Every split that there are files of, as they describe it, right or wrong."""
+    if not isinstance(data, str | Path):
+        return python_list.read(data)
+    found, files, note = _recognise(Path(data))
+    return _noted(found.read(Path(data), set(files)), note)
 
 
 def available_splits(data: Data) -> dict[str, Path]:
@@ -42,51 +55,55 @@ def available_splits(data: Data) -> dict[str, Path]:
     A validation split that will be held out is among them, with the file of the training images.
     """
     if not isinstance(data, str | Path):
-        return {name: split.file for name, split in _read(data, None).items()}
-    path = Path(data)
-    _, files, _ = _recognise(path)
+        return {name: split.file for name, split in read_splits(data).items()}
+    _, files, _ = _recognise(Path(data))
     if "val" in files or "train" not in files:
         return files
-    return {name: split.file for name, split in _read(path, "train").items()} | files
+    return {name: split.file for name, split in _read(data, "val").items()} | files
 
 
-def _read(data: Data, wanted: str | None) -> dict[str, RawSplit]:
-    """The wanted split and what is read with it; all without one. FileNotFoundError if it is not there."""
+def _read(data: Data, wanted: str) -> dict[str, RawSplit]:
+    """The wanted split if there is one, and what has to be read with it."""
     if not isinstance(data, str | Path):
-        return _having(with_validation(python_list.read(data)), wanted, "the records")
+        return read_splits(data)
     path = Path(data)
     found, files, note = _recognise(path)
-    needed = {wanted} if wanted in files and "val" in files else set(files)
-    whole = found.read(path, needed)
-    whole = {name: replace(one, notes=(*note, *one.notes)) for name, one in whole.items()}
-    splits = whole if "val" in files else with_validation(whole)
-    if wanted is not None and wanted not in splits and path.is_file() and len(files) == 1:
-        (only,) = whole.values()
-        return {wanted: replace(only, name=wanted)}
-    return _having(splits, wanted, str(data))
+    if wanted == "val" and wanted not in files:
+        wanted = "train"
+    lone = path.is_file() and len(files) == 1
+    splits = _noted(found.read(path, set(files) if lone else {wanted} & set(files)), note)
+    if lone and wanted not in splits:
+        (whole,) = splits.values()
+        return {wanted: replace(whole, name=wanted)}
+    return splits if "val" in files else with_validation(splits)
 
 
-def _having(splits: dict[str, RawSplit], wanted: str | None, data: str) -> dict[str, RawSplit]:
-    if wanted is not None and wanted not in splits:
-        found = ", ".join(f"{name} ({split.file})" for name, split in splits.items())
-        raise FileNotFoundError(
-            f"{data}: no {wanted} split; found {found}. Expected one of that name beside it"
-        )
-    return splits
+def _noted(splits: dict[str, RawSplit], notes: tuple[str, ...]) -> dict[str, RawSplit]:
+    return {name: replace(one, notes=(*notes, *one.notes)) for name, one in splits.items()}
+
+
+def _called(data: Data) -> str:
+    return str(data) if isinstance(data, str | Path) else "the records"
 
 
 def _recognise(data: Path) -> tuple[Format, dict[str, Path], tuple[str, ...]]:
     """The format of a folder or file, its splits, and a note where it is also of another."""
     if not data.exists():
         raise FileNotFoundError(f"{data}: no such data set folder or annotation file")
-    found = [(one, files) for one in FORMATS if (files := one.find(data))]
-    if not found:
-        known = ", ".join(one.NAME for one in FORMATS)
-        raise FileNotFoundError(
-            f"{data}: no annotations found; expected {known}, such as train/_annotations.coco.json, "
-            "data.yaml or Annotations/*.xml. Other formats: edgewise convert"
-        )
-    (first, files), *others = found
-    also = " and ".join(one.NAME for one, _ in others)
-    note = f"{data} has {first.NAME} annotations and {also} ones: {first.NAME} is read"
-    return first, files, ((note,) if others else ())
+    for place, first in enumerate(FORMATS):
+        if files := first.find(data):
+            others = [one.NAME for one in FORMATS[place + 1 :] if _is(one, data)]
+            also = f"{data} has annotations as {' and '.join([first.NAME, *others])}: {first.NAME} is read"
+            return first, files, ((also,) if others else ())
+    known = ", ".join(one.NAME for one in FORMATS)
+    raise FileNotFoundError(
+        f"{data}: no annotations found; expected {known}, such as train/_annotations.coco.json, "
+        "data.yaml or Annotations/*.xml. Other formats: edgewise convert"
+    )
+
+
+def _is(one: Format, data: Path) -> bool:
+    try:
+        return bool(one.find(data))
+    except (ValueError, OSError):  # it looks so, and is not read
+        return True

@@ -4,7 +4,7 @@ beside the images.
 Corners are taken as they are written: VOC itself counts pixels from 1, most tools that write it from 0.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from edgewise.data.formats.entries import (
@@ -54,10 +54,7 @@ def read(data: Path, wanted: Collection[str]) -> dict[str, RawSplit]:
     found: dict[str, tuple[list[Entry], list[Problem]]] = {}
     for name, file in files.items():
         problems: list[Problem] = []
-        if file.is_dir():
-            paths = sorted(file.glob("*.xml"))
-        else:
-            paths = [_annotation(root, stem) for stem in _listed(file)]
+        paths = sorted(file.glob("*.xml")) if file.is_dir() else _listed(file, root / "Annotations")
         entries = [entry for path in paths for entry in read_image(path, data, problems)]
         if file.is_dir() and len(files) == 1:
             folders = (root / "JPEGImages", root / "images", file)
@@ -162,14 +159,14 @@ def _is_voc(folder: Path, deep: bool = False) -> bool:
         return b"<annotation>" in file.read(2048).replace(b" ", b"")
 
 
-def _listed(file: Path) -> Sequence[str]:
-    """The image names of a list, whose lines may go on with a flag."""
+def _listed(file: Path, folder: Path) -> list[Path]:
+    """The annotations of the images in a list, whose lines may go on with a flag."""
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line.split()[0] for line in lines if line.strip()]
-
-
-def _annotation(root: Path, stem: str) -> Path:
-    return root / "Annotations" / f"{stem}.xml"
+    whole = [folder / f"{line.strip()}.xml" for line in lines if line.strip()]
+    return [
+        one if " " not in one.name or one.is_file() else one.with_name(f"{one.name.split()[0]}.xml")
+        for one in whole
+    ]
 
 
 def _named(root: Path) -> list[str]:

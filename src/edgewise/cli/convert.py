@@ -1,0 +1,40 @@
+"""`edgewise convert`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from edgewise.cli.app import Flag, app, console
+
+
+@app.command
+def convert(
+    data: Path,
+    *,
+    to: str,
+    out: Path,
+    link: Annotated[bool, Flag] = False,
+) -> None:
+    """Write a data set anew as COCO, YOLO or Pascal VOC; DATA itself is left as it is.
+
+    Reads what `train` reads, and DOTA and CreateML besides.
+
+    Example: `edgewise convert aquarium/ --to coco --out aquarium-coco`
+
+    Parameters
+    ----------
+    data
+        Folder or annotation file.
+    to
+        coco, yolo or voc.
+    out
+        A new folder.
+    link
+        Link to the images where they are instead of copying them.
+    """
+    from edgewise.data.convert import convert
+    from edgewise.data.open import available_splits
+
+    for note in convert(data, to, out, link=link, progress=True):
+        console.print(note, markup=False, highlight=False)
+    splits = ", ".join(available_splits(out))
+    console.print(f"{out} has {data} as {to}: {splits}", markup=False, highlight=False)
