@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgewise.predict.predictor import Threshold
     from edgewise.predict.sources import Source
     from edgewise.thresholds import Thresholds
-    from edgewise.train.trainer import TrainSet
+    from edgewise.train.state import TrainSet
 
 
 Size = int | tuple[int, int]  # one side, or (height, width)

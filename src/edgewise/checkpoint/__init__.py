@@ -1,6 +1,6 @@
 """Weights in and out: the waist of the house. Everything below loads from a Checkpoint alone."""
 
-from edgewise.checkpoint.atomic import atomic_write
+from edgewise.checkpoint.atomic import atomic_write, remove_unfinished
 from edgewise.checkpoint.contents import Checkpoint, build, check_classes
 from edgewise.checkpoint.own import check_own, save, store_thresholds
 from edgewise.checkpoint.published import load_backbone
@@ -15,6 +15,7 @@ __all__ = [
     "check_own",
     "load",
     "load_backbone",
+    "remove_unfinished",
     "save",
     "save_transformers",
     "store_thresholds",

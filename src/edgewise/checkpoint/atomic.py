@@ -1,29 +1,52 @@
 """A file appears whole or not at all."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+from safetensors import SafetensorError
+
+WRITING = (OSError, RuntimeError, SafetensorError)  # what Python, torch and safetensors say of a full disk
 
 
 def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
     """Has `write` fill a temporary file beside `path`, syncs it to the disk, and gives it the name.
 
-    A crash at any moment leaves the old file or the new one, never a part. Missing folders are made.
+    A crash at any moment leaves the old file or the new one, never a part. Missing folders are made. Raises
+    OSError, naming the file, where it cannot be written; then the old one is as it was.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
         mode = temporary.stat().st_mode  # what the user's umask gives; some writers make private files
         write(temporary)
         temporary.chmod(mode)
         _sync(temporary, os.O_RDWR)
         temporary.replace(path)
+    except WRITING as error:
+        raise OSError(f"{path}: cannot be written: {_reason(error, path)}") from error
     finally:
         temporary.unlink(missing_ok=True)
     if os.name == "posix":  # elsewhere a folder cannot be opened; the rename is durable without
         _sync(path.parent, os.O_RDONLY)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes the temporary files that a killed process left in a folder."""
+    for path in folder.glob(".*.[0-9]*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def _reason(error: Exception, path: Path) -> str:
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if not path.parent.is_dir():
+        return text
+    free = shutil.disk_usage(path.parent).free / 1e6
+    kept = "what it held before is as it was; " if path.exists() else ""
+    return f"{text} ({kept}{free:,.0f} MB are free there)"
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -65,6 +65,7 @@ class TrainLoader:
         factors = repeat_factors(labels_of(dataset), config.repeat_factor) if config.repeat_factor else None
         images = len(dataset) if factors is None else int(factors.sum())
         self.steps_per_epoch = max(1, images // config.batch)
+        self.batch = min(config.batch, images)  # images of a step, those of all processes
         self._jobs: list[Job] = []
         workers = config.workers
         self._loader: data.DataLoader[Batch | Exception] = data.DataLoader(
@@ -197,4 +198,5 @@ def _unchanged(batch: Any) -> Any:
 
 def _leave_interrupts_to_the_main_process(worker: int) -> None:
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):  # to the whole process group: the main process saves first
+        signal.signal(number, signal.SIG_IGN)

@@ -2,16 +2,44 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from edgewise import checkpoint
 from edgewise.config import TrainConfig
+from edgewise.data.loader import Samples
 
 NAME = "last.state"
 VERSION = 2
-FREE = {"device", "workers"}  # settings a resumed run may change
+FREE = (
+    "schedule.patience",
+    "recompute",
+    "max_skipped",
+    "loggers",
+    "workers",
+    "validate_every",
+    "device",
+)  # settings that do not change what is learnt: a resumed run may have others
+
+
+class TrainSet(Samples, Protocol):
+    """What can be trained on and named."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def category_ids(self) -> tuple[int, ...]: ...
+
+
+def described(data: TrainSet) -> dict[str, Any]:
+    """What tells these data from others: classes, number of images and, where it has one, its fingerprint."""
+    return {
+        "classes": list(data.class_names),
+        "images": len(data),
+        "fingerprint": getattr(data, "fingerprint", None),
+    }
 
 
 def write_state(folder: Path, state: dict[str, Any]) -> None:
@@ -39,31 +67,31 @@ def read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def check_same_run(
-    state: dict[str, Any], config: TrainConfig, class_names: list[str], images: int, path: Path
-) -> None:
-    """Refuses, with a ValueError, to resume with settings or data that would make it another run."""
-    before = TrainConfig.model_validate(state["config"]).model_dump(exclude=FREE)
-    changed = "; ".join(_changes(before, config.model_dump(exclude=FREE)))
-    if changed:
-        raise ValueError(f"{path} was made with other settings; resume with the same: {changed}")
-    if state["class_names"] != class_names:
+def check_same_run(state: dict[str, Any], config: TrainConfig, data: dict[str, Any], path: Path) -> None:
+    """Refuses to resume as another run: a ValueError lists all that is not as it was, settings and data.
+
+    `data` is `described` of the data now; the state holds that of the data the run began with.
+    """
+    before, now = TrainConfig.model_validate(state["config"]).model_dump(), config.model_dump()
+    changes = [
+        f"{key}: {old} before, {new} now" for key, old, new in _changes(before, now) if key not in FREE
+    ]
+    changes += [f"{key}: {old} before, {new} now" for key, old, new in _changes(state["data"], data)]
+    if changes:
         raise ValueError(
-            f"{path} was trained on classes {state['class_names']}; the data now has "
-            f"{class_names}; resume with the data it began with"
-        )
-    if state["images"] != images:
-        raise ValueError(
-            f"{path} was trained on {state['images']} images; the data now has {images}; "
-            "resume with the data it began with"
+            f"{path} is of a run with other settings or data:\n  " + "\n  ".join(changes) + "\n"
+            f"Resume with what it began with (only {', '.join(FREE)} may change), or start another run from "
+            f"{path.with_name('last.safetensors')}"
         )
 
 
-def _changes(before: dict[str, Any], after: dict[str, Any], section: str = "") -> Iterator[str]:
-    """«schedule.epochs: 50 before, 60 now» for every setting that differs."""
+def _changes(
+    before: dict[str, Any], after: dict[str, Any], section: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """(schedule.epochs, 50, 60) for every value that differs."""
     for key, old in before.items():
         new = after[key]
         if isinstance(old, dict):
             yield from _changes(old, new, f"{section}{key}.")
         elif old != new:
-            yield f"{section}{key}: {old} before, {new} now"
+            yield f"{section}{key}", old, new
