@@ -361,4 +361,6 @@ class TrainConfig(Settings):
     @model_validator(mode="after")
     def _sized(self) -> "TrainConfig":
         check_size(self.size)
+        if len(set(self.freeze)) == 3:
+            raise ValueError("freeze names every part; nothing would train")
         return self

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,12 +14,15 @@ from torch import Tensor
 
 from edgewise import checkpoint
 from edgewise.config import TrainConfig, read_settings
+from edgewise.data.loader import Job, build_batch
+from edgewise.distributions import bin_values
 from edgewise.model import DFine
 from edgewise.structures import Batch
 from edgewise.train.curves import LOSSES
 from edgewise.train.meter import EpochMeter, StepReport
+from edgewise.train.optimizer import build_optimizer
 from edgewise.train.state import read_state
-from edgewise.train.step import Descent
+from edgewise.train.step import Descent, descend, gradient_scaler
 from edgewise.train.trainer import Trainer
 from tests.train.tiny import NAMES, Patches, settings, tiny_config, tiny_model, trainer
 
@@ -492,32 +496,47 @@ def test_a_damaged_state_says_so(begun: Path, tmp_path: Path, share: float) -> N
     assert str(tmp_path / "last.safetensors") in message
 
 
-def test_other_settings_are_refused_by_name(begun: Path) -> None:
+def test_all_that_makes_it_another_run_is_refused_in_one_list(begun: Path) -> None:
     other = settings(schedule__epochs=3, augment__flip=0.1, loss__matching__l1_cost=1, workers=2)
-    assert refused(ValueError, begun, config=other, resume=True) == (
-        f"{begun / 'last.state'} was made with other settings; resume with the same: "
-        "schedule.epochs: 2 before, 3 now; loss.matching.l1_cost: 5.0 before, 1.0 now; "
-        "augment.flip: 0.5 before, 0.1 now"
+    data = Patches(8, class_names=("red", "blue", "green"))
+    assert refused(ValueError, begun, config=other, data=data, resume=True) == (
+        f"{begun / 'last.state'} is of a run with other settings or data:\n"
+        "  schedule.epochs: 2 before, 3 now\n"
+        "  loss.matching.l1_cost: 5.0 before, 1.0 now\n"
+        "  augment.flip: 0.5 before, 0.1 now\n"
+        "  classes: ['red', 'green', 'blue'] before, ['red', 'blue', 'green'] now\n"
+        "  images: 6 before, 8 now\n"
+        "Resume with what it began with (only schedule.patience, recompute, max_skipped, loggers, workers, "
+        "validate_every, device may change), or start another run from "
+        f"{begun / 'last.safetensors'}"
     )
 
 
-def test_another_device_and_other_workers_are_no_other_run(begun: Path) -> None:
-    assert trainer(begun, settings(device="auto", workers=1), resume=True).step == 1
-
-
-def test_other_classes_are_refused(begun: Path) -> None:
-    data = Patches(class_names=("red", "blue", "green"))
-    assert refused(ValueError, begun, data=data, resume=True) == (
-        f"{begun / 'last.state'} was trained on classes ['red', 'green', 'blue']; the data now has "
-        "['red', 'blue', 'green']; resume with the data it began with"
+def test_what_does_not_change_the_learning_may_change(begun: Path) -> None:
+    other = settings(
+        schedule__patience=3,
+        recompute=True,
+        max_skipped=1,
+        loggers=(),
+        workers=1,
+        validate_every=2,
+        device="auto",
     )
+    assert trainer(begun, other, resume=True).step == 1
 
 
-def test_more_images_are_refused(begun: Path) -> None:
-    assert refused(ValueError, begun, data=Patches(8), resume=True) == (
-        f"{begun / 'last.state'} was trained on 6 images; the data now has 8; "
-        "resume with the data it began with"
-    )
+@dataclass(frozen=True)
+class Named(Patches):
+    """Pictures that know their annotations' fingerprint."""
+
+    fingerprint: str = "0a1b"
+
+
+def test_changed_annotations_are_refused(tmp_path: Path) -> None:
+    trainer(tmp_path, data=Named()).save_state()
+    assert trainer(tmp_path, data=Named(), resume=True).step == 0
+    message = refused(ValueError, tmp_path, data=Named(fingerprint="2c3d"), resume=True)
+    assert "\n  fingerprint: 0a1b before, 2c3d now\n" in message
 
 
 def test_an_unknown_device_is_refused(tmp_path: Path) -> None:
@@ -528,57 +547,132 @@ def test_an_unknown_device_is_refused(tmp_path: Path) -> None:
 def test_a_state_holds_plain_values_only(begun: Path) -> None:
     state = read_state(begun)
     assert state["step"] == 1
-    assert state["images"] == 6
+    assert state["data"] == {"classes": list(NAMES), "images": 6, "fingerprint": None}
     assert TrainConfig.model_validate(state["config"]) == settings()
 
 
-# ── what is not finite ─────────────────────────────────────────────────────────────────────────────
+# ── data that change under a run ───────────────────────────────────────────────────────────────────
 
 
-def copied(run: Trainer) -> list[Tensor]:
-    return [parameter.detach().clone() for parameter in run.model.parameters()]
+@dataclass(frozen=True)
+class Vanishing(Patches):
+    """Pictures of which one is gone once `gone` exists."""
+
+    gone: Path = Path("none")
+
+    def __getitem__(self, index: int) -> Any:
+        if self.gone.exists():
+            raise FileNotFoundError(f"patches/{index}.png: no such file")
+        return super().__getitem__(index)
 
 
-def unchanged(run: Trainer, before: list[Tensor]) -> bool:
-    return all(
-        torch.equal(a.nan_to_num(), b.nan_to_num())
-        for a, b in zip(run.model.parameters(), before, strict=True)
-    )
-
-
-def test_a_loss_that_is_not_finite_stops_the_run_with_its_name_and_step(tmp_path: Path) -> None:
-    run = trainer(tmp_path)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_vanishes_stops_the_run_with_its_name_and_the_state_saved(
+    workers: int, tmp_path: Path
+) -> None:
+    gone, config = tmp_path / "gone", settings(workers=workers, schedule__epochs=4)
+    run = trainer(tmp_path, config, data=Vanishing(gone=gone))
     steps = run.steps()
     take(steps, 2)
-    with torch.no_grad():
-        run.model.decoder.enc_score_head.bias[1] = math.nan
-    before = copied(run)
-    with pytest.raises(FloatingPointError) as caught:
-        next(steps)
-    assert str(caught.value).startswith("step 2: ")
-    assert "vfl/encoder is nan" in str(caught.value)
-    assert unchanged(run, before)
-    assert run.step == 2
+    gone.touch()
+    with pytest.raises(OSError) as caught:
+        list(steps)
+    assert re.fullmatch(
+        r"patches/\d\.png: no such file; the data has changed under the run, or cannot be read: mend it and "
+        rf"resume, {re.escape(str(tmp_path))} is saved as of step {run.step}",
+        str(caught.value),
+    )
+    assert read_state(tmp_path)["step"] == run.step > 1
+    gone.unlink()
+    assert take(trainer(tmp_path, config, resume=True).steps(), 1)[0].step == run.step
 
 
-def test_a_gradient_that_is_not_finite_stops_the_run_too(tmp_path: Path) -> None:
-    run = trainer(tmp_path)
-    run.model.decoder.enc_score_head.bias.register_hook(lambda gradient: gradient * math.inf)
-    before = copied(run)
-    with pytest.raises(FloatingPointError, match=r"^step 0: the gradient's norm is (inf|nan); no weight was"):
+def test_a_first_batch_that_cannot_be_read_leaves_no_run(tmp_path: Path) -> None:
+    (tmp_path / "gone").touch()
+    run = trainer(tmp_path / "run", data=Vanishing(gone=tmp_path / "gone"))
+    with pytest.raises(FileNotFoundError, match=r"^patches/\d\.png: no such file$"):
         next(run.steps())
-    assert unchanged(run, before)
+    assert not (tmp_path / "run/last.state").exists()
 
 
-def test_a_batch_that_cannot_be_read_stops_the_run_with_its_error(tmp_path: Path) -> None:
-    class Broken(Patches):
-        def __getitem__(self, index: int) -> Any:
-            raise ValueError("patches/3.png: not an image")
+# ── stopping early, freezing, passes ───────────────────────────────────────────────────────────────
 
-    for workers in (0, 1):
-        run = trainer(tmp_path / str(workers), settings(workers=workers), data=Broken())
-        with pytest.raises(ValueError, match=r"^patches/3.png: not an image$"):
-            next(run.steps())
+
+@pytest.mark.parametrize(
+    ("aps", "patience", "epochs", "best_step"),
+    [
+        pytest.param([0.1, 0.3, 0.2, 0.3, 0.25], 3, 5, 2, id="three validations after the best"),
+        pytest.param([0.1, 0.3, 0.2, 0.4, 0.2, 0.2], 2, 6, 4, id="a better one begins anew"),
+        pytest.param([0.3, 0.2, 0.1, 0.2, 0.2, 0.2], 0, 6, 1, id="never"),
+        pytest.param([math.nan, math.nan], 2, 2, 2, id="undefined: the last is the best"),
+    ],
+)
+def test_a_run_out_of_patience_stops(
+    aps: list[float], patience: int, epochs: int, best_step: int, no_updates: None, tmp_path: Path
+) -> None:
+    config = settings(schedule__epochs=6, schedule__patience=patience, batch=6)  # one step an epoch
+    run = trainer(tmp_path, config, validate=scores(*aps))
+    list(run.steps())
+    assert len(run.history) == epochs
+    assert run.stopped_early == (epochs < 6)
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == epochs
+    assert checkpoint.load(tmp_path / "best.safetensors").step == best_step
+    assert list(trainer(tmp_path, config, validate=scores(), resume=True).steps()) == []
+    more = config.updated({"schedule.patience": patience + 1})
+    again = trainer(tmp_path, more, validate=scores(*[0.0] * 6), resume=True)
+    assert len(list(again.steps())) == (1 if run.stopped_early else 0)
+
+
+def test_frozen_parts_keep_weights_statistics_and_their_place_outside_the_optimizer(tmp_path: Path) -> None:
+    model = tiny_model()
+    before = {name: one.clone() for name, one in model.state_dict().items()}
+    run = trainer(tmp_path, settings(freeze=("backbone", "decoder")), model=model)
+    take(run.steps(), 2)
+    after, average = run.model.state_dict(), run.average.model.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(after[name], before[name])}
+    assert changed == {"encoder"}
+    assert {name.split(".")[0] for name in before if not torch.equal(average[name], before[name])} == changed
+    trained = sum(len(group["params"]) for group in run.optimizer.param_groups)
+    assert trained == len(list(model.encoder.parameters()))
+    assert not model.backbone.training
+    assert model.encoder.training
+
+
+def test_freezing_everything_is_refused() -> None:
+    with pytest.raises(ValueError, match="freeze names every part; nothing would train"):
+        settings(freeze=("backbone", "encoder", "decoder"))
+
+
+def gradients(model: DFine, config: TrainConfig, batch: Batch) -> tuple[Descent, dict[str, Tensor]]:
+    """Of one step whose batch norms are in evaluation mode, which is what passes cannot share."""
+    model.eval()
+    device, decoder = torch.device("cpu"), model.config.decoder
+    values = bin_values(decoder.num_bins, decoder.a, decoder.c)
+    optimizer = build_optimizer(model, config.optimizer)
+    found = descend(model, optimizer, gradient_scaler(config, device), batch, 0, config, values)
+    return found, {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 6])
+def test_passes_add_up_to_the_step(accumulate: int) -> None:
+    model, config = tiny_model(), settings(batch=6, optimizer__clip_norm=1e9)
+    batch = build_batch(Job(0, 0, True), Patches(6, background=0.34), config)
+    whole, expected = gradients(model, config, batch)
+    found, grads = gradients(model, config.updated({"accumulate": accumulate}), batch)
+    assert found.losses.keys() == whole.losses.keys()
+    assert found.losses == {name: pytest.approx(value, rel=1e-5) for name, value in whole.losses.items()}
+    assert found.grad_norm == pytest.approx(whole.grad_norm, rel=1e-4)
+    assert grads.keys() == expected.keys()
+    largest = max(float(one.abs().max()) for one in expected.values())
+    for name, one in grads.items():
+        torch.testing.assert_close(one, expected[name], rtol=1e-3, atol=1e-6 * largest, msg=name)
+
+
+def test_statistics_count_every_pass_once(tmp_path: Path) -> None:
+    run = trainer(tmp_path, settings(accumulate=2))
+    take(run.steps(), 1)
+    tracked = {int(one) for name, one in run.model.state_dict().items() if name.endswith("tracked")}
+    assert tracked == {2}
 
 
 # ── sums ───────────────────────────────────────────────────────────────────────────────────────────
