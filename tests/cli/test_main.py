@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from edgewise.api import Detector
+from edgewise.checkpoint import store_thresholds
 from edgewise.cli import main
 from edgewise.data.scenes import CLASS_NAMES, SceneDataset, write_coco
+from edgewise.thresholds import Thresholds
 from tests.cli.conftest import Edgewise
 from tests.train.tiny import NAMES, tiny_config
 
@@ -168,6 +170,37 @@ def test_what_is_in_a_checkpoint(weights: Path, edgewise: Edgewise) -> None:
     assert "tiny, 64x64 (height x width)" in text
     assert "3: red, green, blue" in text
     assert "not stored" in text
+
+
+def test_thresholds_are_found_stored_and_applied(edgewise: Edgewise, tmp_path: Path) -> None:
+    weights, data = tmp_path / "a.safetensors", tmp_path / "scenes"
+    Detector(tiny_config(len(CLASS_NAMES)), CLASS_NAMES, device="cpu").save(weights)
+    write_coco(data, [SceneDataset(2, split="val", size=(96, 96))])
+    words = (
+        "predict",
+        weights,
+        data / "val",
+        "--threshold",
+        "auto",
+        "--out",
+        tmp_path / "o",
+        "--device",
+        "cpu",
+    )
+    assert edgewise(*words)[1].endswith(
+        "threshold 'auto': the checkpoint has no stored thresholds; evaluate it with `edgewise evaluate "
+        "CHECKPOINT DATA --save-thresholds`, or give a number such as 0.5"
+    )
+    code, text = edgewise("evaluate", weights, data, "--save-thresholds", "--device", "cpu")
+    if code == 1:  # untrained weights may find nothing at all
+        assert text.endswith("nothing of the val split was found, so no threshold is better")
+    found = Thresholds(
+        split="val", shared=0.5, by_class=(0.25,) * len(CLASS_NAMES), counts=(1,) * len(CLASS_NAMES)
+    )
+    store_thresholds(weights, found)
+    assert edgewise(*words)[0] == 0
+    assert "score 0.50 for all, by class" in edgewise("info", weights)[1]
+    assert "has no place for thresholds" in edgewise("evaluate", "dfine-s-coco", data, "--save-thresholds")[1]
 
 
 def test_what_is_in_a_checkpoint_with_undefined_scores(edgewise: Edgewise, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from edgewise.cli.words import parse_changes, parse_size
+from edgewise.cli.words import describe, parse_changes, parse_size
+from edgewise.thresholds import Thresholds
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,10 @@ def test_settings_in_words() -> None:
         "batch": 4,
     }
     assert parse_changes(["a==b"]) == {"a": "=b"}
+
+
+def test_thresholds_in_words() -> None:
+    found = Thresholds(split="val", shared=0.5, by_class=(0.456, None), counts=(1200, 0))
+    assert describe(found, ("cat", "dog")) == (
+        "score 0.50 for all, by class cat 0.46, dog –; found on 1,200 boxes of val"
+    )

@@ -11,8 +11,11 @@ from edgewise.train.curves import LOSSES, plot_curves
 
 
 def line(epoch: int, ap: float | None = 0.3, loss: float = 1.0) -> dict[str, Any]:
-    val = {"ap": ap, "ap50": ap, "ap75": None}
-    return {"epoch": epoch, "lr": 1e-3 / epoch, "loss": dict.fromkeys(LOSSES, loss / epoch), "val": val}
+    classes = {"cat": {"ap": ap}, "owl": {"ap": None}}
+    val = {"ap": ap, "ap50": ap, "ap75": None, "best_f1": ap, "best_threshold": None, "per_class": classes}
+    losses = dict.fromkeys(LOSSES, loss / epoch)
+    speed = {"images_per_s": 5.0, "wait_share": 0.1, "skipped": 0}
+    return {"epoch": epoch, "lr": 1e-3 / epoch, "loss": losses, "val": val} | speed
 
 
 def colours(path: Path) -> int:
@@ -24,6 +27,11 @@ def without_val(one: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in one.items() if key != "val"}
 
 
+def with_classes(one: dict[str, Any], count: int) -> dict[str, Any]:
+    classes = {f"class {i}": {"ap": i / count / one["epoch"]} for i in range(count)}
+    return one | {"val": one["val"] | {"per_class": classes}}
+
+
 @pytest.mark.parametrize(
     "history",
     [
@@ -31,6 +39,8 @@ def without_val(one: dict[str, Any]) -> dict[str, Any]:
         pytest.param([line(1)], id="one epoch"),
         pytest.param([without_val(line(1)), without_val(line(2))], id="without validation"),
         pytest.param([without_val(line(1)), line(2), without_val(line(3))], id="validated now and then"),
+        pytest.param([line(1) | {"skipped": 2}, line(2)], id="skipped steps"),
+        pytest.param([with_classes(line(1), 30), with_classes(line(2), 30)], id="many classes"),
         pytest.param([line(1, None), line(2, None), line(3, 0.1)], id="undefined AP"),
         pytest.param(
             [line(1) | {"loss": dict.fromkeys(LOSSES, 0.0) | {"vfl": 2.0}}], id="nothing but background"

@@ -1,9 +1,10 @@
 """`edgewise evaluate`."""
 
 from pathlib import Path
+from typing import Annotated
 
-from edgewise.cli.app import app, console
-from edgewise.cli.words import parse_size
+from edgewise.cli.app import Flag, app, console
+from edgewise.cli.words import describe, parse_size
 
 
 @app.command
@@ -15,6 +16,7 @@ def evaluate(
     size: str | None = None,
     batch: int = 8,
     out: Path | None = None,
+    save_thresholds: Annotated[bool, Flag] = False,
     device: str = "auto",
 ) -> None:
     """Score a checkpoint on annotated images: COCO's numbers and AP by class.
@@ -34,15 +36,27 @@ def evaluate(
     batch
         Images a forward pass.
     out
-        Folder for metrics.json, precision-recall and F1 curves and the worst images.
+        Folder for metrics.json, classes.csv, confusion matrix, precision-recall and F1 curves and the worst
+        images.
+    save_thresholds
+        Store each class's score threshold of best F1 in the checkpoint, for predict --threshold auto.
     device
         cpu, cuda, mps; the best there is by default.
     """
     from edgewise.api import Detector
+    from edgewise.checkpoint import check_own, store_thresholds
 
     pair = parse_size(size)
+    if save_thresholds:
+        check_own(checkpoint)
     detector = Detector.from_pretrained(checkpoint, device=device)
     metrics = detector.evaluate(data, split, size=pair, batch=batch, out=out, progress=True)
     console.print(metrics.table())
+    if save_thresholds:
+        thresholds = metrics.thresholds(detector.class_names, split)
+        if thresholds is None:
+            raise ValueError(f"{data}: nothing of the {split} split was found, so no threshold is better")
+        store_thresholds(checkpoint, thresholds)
+        console.print(f"{checkpoint}: {describe(thresholds, detector.class_names)}", markup=False)
     if out:
         console.print(f"numbers, curves and the worst images are in {out}", markup=False)

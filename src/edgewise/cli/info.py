@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from edgewise.cli.app import app
-from edgewise.cli.words import scores
+from edgewise.cli.words import describe, scores
 
 
 @app.command
@@ -45,6 +45,7 @@ def info(checkpoint: str) -> None:
         "trained": f"{found.step:,} steps" if found.step else "not here",
         "recipe": yaml.safe_dump(recipe, default_flow_style=True, width=10**6) if recipe else "not stored",
         "validation": scores(found.metrics, "ap", "ap50", "ap75") if found.metrics else "not stored",
+        "thresholds": describe(found.thresholds, names) if found.thresholds else "not stored",
     }
     for name, value in rows.items():
         table.add_row(f"[bold]{name}", escape(value))

@@ -2,7 +2,7 @@
 
 from itertools import count
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -15,7 +15,7 @@ def predict(
     checkpoint: str,
     source: Annotated[list[str], Parameter(negative=())],
     *,
-    threshold: float = 0.5,
+    threshold: float | Literal["auto"] = 0.5,
     size: str | None = None,
     batch: int = 8,
     out: Path = Path("runs/predict"),
@@ -32,7 +32,8 @@ def predict(
     source
         Images, folders, patterns ('photos/*.jpg') or URLs.
     threshold
-        Objects with at least this score are kept.
+        Objects with at least this score are kept; auto takes each class's own of best F1, as stored in the
+        checkpoint.
     size
         Side of the square input, or HEIGHTxWIDTH; what it was trained at by default.
     batch
