@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import torch
@@ -118,6 +118,22 @@ class Batch:
             )
             for first, last in pairwise(cuts)
         ]
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Batch]") -> "Batch":
+        """The whole of consecutive parts."""
+        targets = [one.targets for one in parts]
+        return cls(
+            torch.cat([one.images for one in parts]),
+            Targets(
+                torch.cat([one.labels for one in targets]),
+                torch.cat([one.boxes for one in targets]),
+                tuple(chain.from_iterable(one.counts for one in targets)),
+            ),
+            tuple(chain.from_iterable(one.image_ids for one in parts)),
+            parts[0].first,
+            tuple(chain.from_iterable(one.paths for one in parts)),
+        )
 
     def to(self, device: torch.device | str) -> "Batch":
         images = self.images.to(device, non_blocking=True)

@@ -48,3 +48,14 @@ def statistics_kept(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         before.restore()
+
+
+def running_statistics(model: nn.Module) -> list[Tensor]:
+    """Means and variances of the batch norms that are in training mode."""
+    return [
+        one
+        for module in model.modules()
+        if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm) and module.training
+        for one in (module.running_mean, module.running_var)
+        if one is not None
+    ]

@@ -6,6 +6,7 @@ import pickle
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,11 @@ from typing import Any, TypeVar
 
 import torch
 from torch import distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from edgewise.device import local_rank
+from edgewise.model import DFine
 from edgewise.processes import ALONE, Processes
 
 T = TypeVar("T")
@@ -47,6 +51,21 @@ def joined() -> Iterator[Processes]:
         yield Processes(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
+
+
+def parallel(model: DFine, processes: Processes) -> DistributedDataParallel | None:
+    """`model` as several processes train it: a backward pass leaves the mean of their gradients; None alone.
+
+    Every parameter that trains must get a gradient in every step. Batch norms on CUDA devices are replaced in
+    place by those that see the images of all processes; elsewhere torch has none.
+    """
+    if processes.count == 1:
+        return None
+    if next(model.parameters()).device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch 2.13, at the only name that 2.6 knows
+        return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def main_process() -> bool:

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from edgewise.train.loggers import open_loggers
 from edgewise.train.meter import StepReport
+from edgewise.train.step import named
 from edgewise.train.trainer import Trainer
 
 
@@ -28,21 +29,28 @@ def run(trainer: Trainer, console: Console) -> None:
     """All steps that are left.
 
     Ctrl-C and SIGTERM let the step finish, save the state and raise KeyboardInterrupt; a second Ctrl-C
-    stops at once, with the state of the last finished epoch.
+    stops at once, with the state of the last finished epoch. Of several processes the main one speaks, and
+    where one is asked to stop all do.
     """
+    main = trainer.processes.main
     bar = _Bar(
         TextColumn("[bold]{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=console,
+        console=console if main else Console(quiet=True),
         refresh_per_second=2,
     )
     epochs = trainer.config.schedule.epochs
     say = partial(bar.console.print, style="yellow", markup=False, highlight=False, soft_wrap=True)
     with (
-        open_loggers(trainer.folder, trainer.config, trainer.step, say) as logger,
+        open_loggers(
+            trainer.folder,
+            trainer.config if main else trainer.config.updated({"loggers": ()}),
+            trainer.step,
+            say,
+        ) as logger,
         bar,
         _stop_requests() as stopping,
     ):
@@ -57,17 +65,25 @@ def run(trainer: Trainer, console: Console) -> None:
             )
 
         for report in trainer.steps(on_epoch):
-            losses = {f"loss/{name}": value for name, value in report.losses.items()}
-            logger.scalars(report.step, losses | {"lr": trainer.lr, "grad_norm": report.grad_norm})
+            if report.faults:
+                say(f"step {report.step} skipped: {named(report.faults)}; edgewise replay {report.file}")
+            else:
+                losses = {f"loss/{name}": value for name, value in report.losses.items()}
+                logger.scalars(report.step, losses | {"lr": trainer.lr, "grad_norm": report.grad_norm})
             bar.update(
                 task,
                 completed=report.step + 1,
                 description=f"epoch {report.step // trainer.loader.steps_per_epoch + 1}/{epochs}",
                 note=_note(trainer, report),
             )
-            if stopping():
-                trainer.save_state()
+            if trainer.processes.any(stopping()):
+                trainer.stop()
                 raise KeyboardInterrupt
+        if trainer.stopped_early:
+            patience, done = trainer.config.schedule.patience, len(trainer.history)
+            say(
+                f"stopped after {done} of {epochs} epochs: {patience} validations were no better than the best"
+            )
 
 
 class _Bar(Progress):
@@ -100,6 +116,8 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
 
 
 def _note(trainer: Trainer, report: StepReport) -> str:
+    if report.faults:
+        return f"skipped: {named(report.faults)}"
     terms = " ".join(f"{name} {value:.2f}" for name, value in report.by_kind().items())
     speed = trainer.meter.summary()
     return (
@@ -116,6 +134,7 @@ def epoch_line(line: dict[str, Any], epochs: int) -> str:
         + "  ".join(f"{name} {value:.2f}" for name, value in loss.items())
         + f"  lr {line['lr']:.1e}  {line['images_per_s']:.1f} img/s"
     )
+    text += f"  {line['skipped']} skipped" if line.get("skipped") else ""
     if "val" in line:
         for name, key in (("AP", "ap"), ("AP50", "ap50")):
             value = line["val"][key]

@@ -3,21 +3,25 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import reduce
 from operator import add
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from edgewise.config import TrainConfig
 from edgewise.losses import Matching, Normalizers, detection_losses, match
+from edgewise.losses.teaching import Lesson, lesson, teaching_losses
 from edgewise.model import DFine
 from edgewise.model.recompute import statistics_kept
+from edgewise.processes import ALONE, Processes
 from edgewise.structures import Batch, DecoderOutput, DenoisingQueries, Matches, ModelOutput
 from edgewise.train.denoising import denoising_matches, make_denoising, streams
+from edgewise.train.distill import Teacher
 
 
 @dataclass(frozen=True)
@@ -48,23 +52,35 @@ def descend(
     step: int,
     config: TrainConfig,
     values: Float[Tensor, " n"],
+    teacher: Teacher | None = None,
+    processes: Processes = ALONE,
+    parallel: DistributedDataParallel | None = None,
 ) -> Descent:
     """Forward, match, losses, backward and clipping, in `config.accumulate` passes; no weight changes.
 
-    `values` are W(n), where the model lives. The batch norms' statistics change, and so does the scale.
+    `values` are W(n), where the model lives; a `teacher` lives there too. The batch norms' statistics change,
+    and so does the scale. Of several `processes` each has its part of the step in `batch` and the same model,
+    wrapped as `parallel`; all find the gradients and the numbers of the whole step.
     """
     optimizer.zero_grad(set_to_none=True)
     sums: dict[str, float] = {}
-    for losses, output, matching in pass_losses(model, batch, step, config, values):
+    faults: list[str] = []
+    for losses, output, matching in pass_losses(
+        model, batch, step, config, values, teacher, processes, parallel
+    ):
         watched = {name: one.detach().sum() for name, one in _tensors(output).items()}
         numbers = _numbers(losses | watched)  # one transfer to the host
         for name in losses:
             sums[name] = sums.get(name, 0.0) + numbers[name]
-        faults = [f"{name} is {value}" for name, value in numbers.items() if not math.isfinite(value)]
+        faults += [f"{name} is {value}" for name, value in numbers.items() if not math.isfinite(value)]
         faults += [f"a cost of matching {name} is not finite" for name in matching.undefined]
-        if faults:
-            return Descent(sums, math.nan, tuple(faults), scale=scaler.get_scale())
-        scaler.scale(torch.stack(list(losses.values())).sum()).backward()
+        if faults and processes.count == 1:
+            break
+        # The mean over processes, which is what a parallel backward makes, becomes their sum.
+        scaler.scale(processes.count * torch.stack(list(losses.values())).sum()).backward()
+    sums, faults = _agreed(sums, faults, processes)
+    if faults:
+        return Descent(sums, math.nan, tuple(faults), scale=scaler.get_scale())
     scaler.unscale_(optimizer)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     norm = float(torch.nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm))
@@ -79,28 +95,56 @@ def descend(
 
 
 def pass_losses(
-    model: DFine, batch: Batch, step: int, config: TrainConfig, values: Float[Tensor, " n"]
+    model: DFine,
+    batch: Batch,
+    step: int,
+    config: TrainConfig,
+    values: Float[Tensor, " n"],
+    teacher: Teacher | None = None,
+    processes: Processes = ALONE,
+    parallel: DistributedDataParallel | None = None,
 ) -> Iterator[tuple[dict[str, Float[Tensor, ""]], ModelOutput, Matching]]:
     """The weighted loss terms of each pass with their graph, and what they were made from.
 
     Their sum over the passes is the loss of the whole batch: terms are divided by counts of all passes. How
     many queries are matched is known only after all forwards, so more than one pass takes them twice, first
-    without gradients and for the counts alone.
+    without gradients and for the counts alone. So it is over `processes`, whose counts are added up.
     """
-    most, classes = max(batch.targets.counts), model.config.num_classes
+    most, classes = processes.largest(max(batch.targets.counts)), model.config.num_classes
     passes = [
         _Pass.of(part, most, classes, step, config, values.device) for part in batch.passes(config.accumulate)
     ]
     counts = None
     if len(passes) > 1:
         with torch.no_grad(), statistics_kept(model):
-            counts = reduce(add, (one.counts(*one.forward(model, config)) for one in passes))
+            own = reduce(add, (one.counts(*one.forward(model, config)) for one in passes))
+        counts = _of_all(own, processes)
     for one in passes:
-        output, matching = one.forward(model, config)
-        terms = detection_losses(
-            output, one.batch.targets, matching, values, config.loss, one.positives, counts
-        )
-        yield terms, output, matching
+        with nullcontext() if parallel is None or one is passes[-1] else parallel.no_sync():
+            output, matching = one.forward(parallel or model, config)
+            counts = counts or _of_all(one.counts(output, matching), processes)
+            terms = detection_losses(
+                output, one.batch.targets, matching, values, config.loss, one.positives, counts
+            )
+            if teacher is not None:
+                taught = one.lesson(teacher, config)
+                terms |= teaching_losses(output, taught, matching, values, config.distill, counts)
+            yield terms, output, matching
+
+
+def _of_all(counts: Normalizers, processes: Processes) -> Normalizers:
+    return Normalizers(*processes.sums(astuple(counts)))
+
+
+def _agreed(
+    sums: dict[str, float], faults: list[str], processes: Processes
+) -> tuple[dict[str, float], list[str]]:
+    """The loss terms of all processes, and the faults of all: a step that one cannot take, none takes."""
+    *totals, bad = processes.sums([*sums.values(), float(bool(faults))])
+    if bad:
+        every = processes.told(processes.gathered(faults))
+        faults = list(dict.fromkeys(fault for part in every for fault in part))
+    return dict(zip(sums, totals, strict=True)), faults
 
 
 def named(faults: Sequence[str], shown: int = 4) -> str:
@@ -116,6 +160,8 @@ def training_form(model: DFine, config: TrainConfig) -> None:
     for name in config.freeze:
         part: nn.Module = getattr(model, name)
         part.eval().requires_grad_(False)
+    if not config.denoising.queries and model.decoder.denoising_class_embed is not None:
+        model.decoder.denoising_class_embed.requires_grad_(False)  # nothing looks it up
 
 
 @dataclass(frozen=True)
@@ -138,11 +184,17 @@ class _Pass:
         positives = denoising_matches(batch.targets, queries)
         return cls(batch.to(device), queries.to(device), positives.to(device))
 
-    def forward(self, model: DFine, config: TrainConfig) -> tuple[ModelOutput, Matching]:
+    def forward(self, model: nn.Module, config: TrainConfig) -> tuple[ModelOutput, Matching]:
         images = self.batch.images
         with autocast(config, images.device):
             output = model(images, self.queries)
         return output, match(output, self.batch.targets, config.loss.matching)
+
+    def lesson(self, teacher: Teacher, config: TrainConfig) -> Lesson:
+        images = self.batch.images
+        with autocast(config, images.device):
+            said = teacher.output(images)
+        return lesson(said, self.batch.targets, teacher.values, config.loss.matching)
 
     def counts(self, output: ModelOutput, matching: Matching) -> Normalizers:
         return Normalizers.of(output, self.batch.targets, matching, self.positives)

@@ -12,20 +12,23 @@ import torch
 
 from edgewise import checkpoint
 from edgewise.config import TrainConfig, write_settings
-from edgewise.data.loader import Samples, TrainLoader
+from edgewise.data.loader import TrainLoader
 from edgewise.device import resolve_device
 from edgewise.distributions import bin_values
 from edgewise.model import DFine
-from edgewise.model.recompute import Statistics
+from edgewise.model.recompute import Statistics, running_statistics
+from edgewise.processes import ALONE, Processes
 from edgewise.structures import Batch
 from edgewise.thresholds import Thresholds
 from edgewise.train import schedule
 from edgewise.train.bad_steps import save_bad_step
 from edgewise.train.curves import plot_curves
+from edgewise.train.distill import load_teacher
+from edgewise.train.distributed import parallel
 from edgewise.train.ema import MovingAverage
 from edgewise.train.meter import EpochMeter, StepReport
 from edgewise.train.optimizer import build_optimizer, set_rate
-from edgewise.train.state import check_same_run, read_state, write_state
+from edgewise.train.state import TrainSet, check_same_run, described, read_state, write_state
 from edgewise.train.step import Descent, descend, gradient_scaler, named, training_form
 
 SAVE_EVERY_S = 300.0  # what a kill can cost
@@ -40,16 +43,6 @@ class Scores(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
 
 
-class TrainSet(Samples, Protocol):
-    """What can be trained on and named."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]: ...
-
-    @property
-    def category_ids(self) -> tuple[int, ...]: ...
-
-
 class Trainer:
     """Trains `model` in place on `data`; `.average.model` holds the averaged weights.
 
@@ -57,6 +50,9 @@ class Trainer:
     `last.state` (what `resume` needs), `settings.yaml`, `metrics.jsonl`, `results.png`, what its loggers
     write, and `bad_steps/` if a step is not finite. `validate` scores a model in evaluation form; without it
     the last weights count as the best.
+
+    Several `processes` take each step together, each with its share of the batch; after it all have the same
+    weights, statistics and history, and the main one writes the files.
     """
 
     def __init__(
@@ -67,8 +63,10 @@ class Trainer:
         folder: Path,
         validate: Callable[[DFine], Scores] | None = None,
         resume: bool = False,
+        processes: Processes = ALONE,
     ) -> None:
         self.config, self.folder, self.data, self.validate = config, folder, data, validate
+        self.processes = processes
         self.device = resolve_device(config.device)
         if not resume and (folder / "last.state").exists():
             raise FileExistsError(
@@ -80,7 +78,7 @@ class Trainer:
         self.average = MovingAverage(self.model)
         self.optimizer = build_optimizer(self.model, config.optimizer)
         self.scaler = gradient_scaler(config, self.device)
-        self.loader = TrainLoader(data, config)
+        self.loader = TrainLoader(data, config, processes=processes)
         self._began = self._saved = time.perf_counter()
         self.step = 0
         self.bad_in_a_row = 0
@@ -89,10 +87,15 @@ class Trainer:
         self.meter = EpochMeter()
         decoder = model.config.decoder
         self._values = bin_values(decoder.num_bins, decoder.a, decoder.c, device=self.device)
+        self.teacher = load_teacher(config, data.class_names, self.device)
         if resume:
             self._load_state()
-        folder.mkdir(parents=True, exist_ok=True)
-        write_settings(config, folder / "settings.yaml")
+        self._parallel = parallel(self.model, processes)
+        self._statistics = running_statistics(self.model)
+        if processes.main:
+            folder.mkdir(parents=True, exist_ok=True)
+            checkpoint.remove_unfinished(folder)
+            write_settings(config, folder / "settings.yaml")
 
     # ── steps ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -143,14 +146,14 @@ class Trainer:
                     step=self.step - 1,
                     losses=found.losses,
                     grad_norm=found.grad_norm,
-                    images=len(batch.images),
+                    images=self.loader.batch,
                     wait_s=loaded - began,
                     total_s=now - began,
                     faults=found.faults,
                     file=file,
                 )
                 self.meter.add(report)
-                if now - self._saved > SAVE_EVERY_S and not self.bad_in_a_row:
+                if self.processes.main and now - self._saved > SAVE_EVERY_S and not self.bad_in_a_row:
                     self.save_state()
                 yield report
                 began = time.perf_counter()
@@ -178,11 +181,23 @@ class Trainer:
         """One step: gradients, AdamW, average. Nothing but the step's number changes if it is not finite."""
         moment = schedule.at(self.config, self.step, self.loader.steps_per_epoch)
         statistics = Statistics(self.model)
-        found = descend(self.model, self.optimizer, self.scaler, batch, self.step, self.config, self._values)
+        found = descend(
+            self.model,
+            self.optimizer,
+            self.scaler,
+            batch,
+            self.step,
+            self.config,
+            self._values,
+            self.teacher,
+            self.processes,
+            self._parallel,
+        )
         if found.taken:
             self.bad_in_a_row = 0
             set_rate(self.optimizer, moment.rate)
             self.optimizer.step()
+            self.processes.average(self._statistics)
             self.average.update(moment.ema_decay)
         else:
             statistics.restore()
@@ -191,9 +206,13 @@ class Trainer:
         return found
 
     def _save_bad_step(self, batch: Batch, found: Descent) -> Path:
-        """The file of the step just skipped. FloatingPointError if it is one too many."""
+        """The file of the step just skipped, with all images. FloatingPointError if it is one too many."""
         step = self.step - 1
-        path = save_bad_step(self.folder, self.model, self.config, step, batch, found)
+        path, parts = None, self.processes.gathered(batch)
+        if self.processes.main:
+            whole, names = Batch.joined(parts), self.data.class_names
+            path = save_bad_step(self.folder, self.model, self.config, step, whole, found, names)
+        path = self.processes.told(path)
         if self.bad_in_a_row > self.config.max_skipped:
             raise FloatingPointError(
                 f"step {step}: {named(found.faults)}; it is number {self.bad_in_a_row} in a row that is not "
@@ -224,13 +243,18 @@ class Trainer:
         line["best"] = ap > self.best_ap or (self.finished and self.best_ap == -math.inf)
         if line["best"]:
             self.best_ap = ap
+        if self.processes.main:
+            self._write_epoch(line)
+        return line
+
+    def _write_epoch(self, line: Mapping[str, Any]) -> None:
+        if line["best"]:
             checkpoint.save(self.folder / "best.safetensors", self._checkpoint(line))
         checkpoint.save(self.folder / "last.safetensors", self._checkpoint(line))
         self.save_state()
         with (self.folder / "metrics.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(one) + "\n" for one in self.history)
         plot_curves(self.history, self.folder / "results.png")
-        return line
 
     def _checkpoint(self, line: Mapping[str, Any]) -> checkpoint.Checkpoint:
         return checkpoint.Checkpoint(
@@ -254,8 +278,7 @@ class Trainer:
             "best_ap": self.best_ap,
             "history": self.history,
             "config": self.config.model_dump(mode="json"),
-            "class_names": list(self.data.class_names),
-            "images": len(self.data),
+            "data": described(self.data),
             "model_config": self.model.config.model_dump(mode="json"),
             "model": self.model.state_dict(),
             "average": self.average.model.state_dict(),
@@ -267,11 +290,15 @@ class Trainer:
         write_state(self.folder, state)
         self._saved = time.perf_counter()
 
+    def stop(self) -> None:
+        """Writes `last.state` in the main process; the others wait, since nobody is to leave before."""
+        if self.processes.main:
+            self.save_state()
+        self.processes.any(False)
+
     def _load_state(self) -> None:
         state = read_state(self.folder)
-        check_same_run(
-            state, self.config, list(self.data.class_names), len(self.data), self.folder / "last.state"
-        )
+        check_same_run(state, self.config, described(self.data), self.folder / "last.state")
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
