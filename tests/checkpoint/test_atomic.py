@@ -73,12 +73,6 @@ def test_a_full_disk_is_one_clear_error_whoever_writes(
     assert path.read_text() == "old"
 
 
-def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
-    (tmp_path / "run").write_text("")
-    with pytest.raises(OSError, match=r"run/a\.txt: cannot be written: .*(exists|directory)"):
-        atomic_write(tmp_path / "run/a.txt", lambda path: path.write_text("new"))
-
-
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     for name in (".last.state.123.tmp", "last.state"):
         (tmp_path / name).write_text("")

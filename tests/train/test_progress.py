@@ -1,7 +1,9 @@
 """A run as a person sees it, and the ways in which a person stops it."""
 
 import io
+import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -160,6 +162,29 @@ def test_without_the_extra_the_message_names_it(
     assert str(caught.value) == (
         "tensorboard is not installed; this needs the extra: pip install 'edgewise[train]'"
     )
+
+
+def test_a_skipped_step_is_said_at_once_and_counted_in_its_epoch(tmp_path: Path, console: Console) -> None:
+    training = trainer(tmp_path, settings(loggers=()))
+
+    def spoil() -> None:
+        hook = training.model.decoder.enc_score_head.bias.register_hook(lambda gradient: gradient * math.nan)
+        hooks.append(hook)
+
+    hooks: list[Any] = []
+    during(training, 2, lambda: hooks[0].remove())
+    during(training, 1, spoil)
+    run(training, console)
+    file = tmp_path / "bad_steps/step_1.pt"
+    assert f"step 1 skipped: the gradient's norm is nan; edgewise replay {file}" in printed(console)
+    assert re.search(r"epoch   1/2  loss .* 1 skipped", printed(console))
+    assert not re.search(r"epoch   2/2  loss .* skipped", printed(console))
+
+
+def test_a_run_out_of_patience_says_so(tmp_path: Path, console: Console) -> None:
+    config = settings(schedule__epochs=4, schedule__patience=1, batch=6, loggers=())
+    run(trainer(tmp_path, config, validate=lambda model: Scores()), console)
+    assert "stopped after 2 of 4 epochs: 1 validations without a better one" in printed(console)
 
 
 LINE = {

@@ -18,8 +18,8 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
         mode = temporary.stat().st_mode  # what the user's umask gives; some writers make private files
         write(temporary)
@@ -41,9 +41,7 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if not path.parent.is_dir():
-        return text
+    text = next(iter(str(error).strip().splitlines()), type(error).__name__)
     free = shutil.disk_usage(path.parent).free / 1e6
     kept = "what it held before is as it was; " if path.exists() else ""
     return f"{text} ({kept}{free:,.0f} MB are free there)"
