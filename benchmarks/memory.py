@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/memory.py --out benchmarks/results/memory.json
 
 Pictures have from 1 to 500 boxes. For each epoch of three: the process' memory at its end (MB resident), the
-tensors alive then, and CPU seconds a step, which other work on the machine hardly changes. Then the highest memory
-of two steps in a fresh process, plain, with `recompute` and with `accumulate`.
+tensors alive then, and CPU seconds a step, which other work on the machine hardly changes. Then the highest
+memory of two steps in a fresh process, plain, with `recompute` and with `accumulate`.
 """
 
 import argparse
