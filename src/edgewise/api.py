@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from edgewise.evaluation.run import AnnotatedImages
     from edgewise.predict.predictor import Threshold
     from edgewise.predict.sources import Source
+    from edgewise.processes import Processes
     from edgewise.thresholds import Thresholds
     from edgewise.train.state import TrainSet
 
@@ -194,6 +196,7 @@ class Detector:
         settings: TrainConfig | str | Path | None = None,
         changes: Mapping[str, Any] | None = None,
         resume: bool = False,
+        devices: int = 1,
         console: "Console | None" = None,
     ) -> Run:
         """Trains on an annotated data set; afterwards this detector has the best averaged weights.
@@ -204,15 +207,32 @@ class Detector:
         arguments and by `changes`, {"augment.flip": 0.3}. `size` is (height, width), or bounds the longer
         side of an input that has the shape of the images. What lands in `out` says `train.trainer.Trainer`.
         A stopped run goes on with `resume=True`, with the settings it began with. It runs on this
-        detector's device, unless that is the best there is and settings say otherwise.
+        detector's device, unless that is the best there is and settings say otherwise; with `devices`, in so
+        many processes on this machine, a GPU each. Where torchrun has started several, they train together.
         """
         from rich.console import Console
 
         from edgewise.data.facts import data_facts
         from edgewise.data.open import available_splits, open_dataset
+        from edgewise.train.distributed import main_process, restarted
         from edgewise.train.state import read_state
 
+        if devices > 1:
+            options: dict[str, Any] = {
+                "out": out,
+                "epochs": epochs,
+                "size": size,
+                "batch": batch,
+                "seed": seed,
+            }
+            options |= {"settings": settings, "changes": changes, "resume": resume}
+            return self._train_apart(devices, data, options)
         console = console or Console(stderr=True)
+        if not main_process():
+            console = Console(quiet=True)
+        if restarted() and (Path(out) / "last.state").exists():
+            console.print("a process died; all go on from the last checkpoint")
+            resume = True
         train_set = open_dataset(data, "train")
         val_set = open_dataset(data, "val") if "val" in available_splits(data) else None
         for note in (*train_set.notes, *(val_set.notes if val_set else ())):
@@ -264,6 +284,7 @@ class Detector:
         from rich.console import Console
 
         from edgewise.evaluation.run import categories_of
+        from edgewise.train.distributed import joined
         from edgewise.train.progress import run
         from edgewise.train.state import read_state
         from edgewise.train.trainer import Trainer
@@ -275,24 +296,49 @@ class Detector:
             model = _fresh(ModelConfig.model_validate(read_state(folder)["model_config"]), config.seed)
         else:
             model = self._with_classes(names, config.seed, console)
-        validate = None if val_set is None else partial(self._validate, val_set, config)
-        trainer = Trainer(model, train_set, config, folder, validate, resume=resume)
-        self._adopt(model, names, train_set.category_ids, str(trainer.device))
-        try:
-            run(trainer, console)
-        finally:
-            model.eval()
-        best = checkpoint.load(folder / "best.safetensors")
-        self._adopt(checkpoint.build(best), best.class_names, best.category_ids, str(trainer.device))
-        self.trained, self._origin, self.thresholds = "detector", best, best.thresholds
-        metrics = validate(self.model) if validate else None
+        with joined() as processes:
+            validate = None if val_set is None else partial(self._validate, val_set, config, processes)
+            trainer = Trainer(model, train_set, config, folder, validate, resume, processes)
+            self._adopt(model, names, train_set.category_ids, str(trainer.device))
+            try:
+                run(trainer, console)
+            finally:
+                model.eval()
+            processes.wait()  # for the files
+            self._take(folder, str(trainer.device))
+            metrics = validate(self.model) if validate else None
         return Run(folder, metrics, config, trainer.minutes)
 
-    def _validate(self, dataset: "AnnotatedImages", config: TrainConfig, model: DFine) -> "Metrics":
+    def _take(self, folder: Path, device: str) -> None:
+        """Becomes the best detector of a run."""
+        best = checkpoint.load(folder / "best.safetensors")
+        self._adopt(checkpoint.build(best), best.class_names, best.category_ids, device)
+        self.trained, self._origin, self.thresholds = "detector", best, best.thresholds
+
+    def _train_apart(self, devices: int, data: str | Path, options: dict[str, Any]) -> Run:
+        """`train` in processes of its own, which start from this detector's weights."""
+        from edgewise.train.distributed import launch
+
+        auto = self.device == resolve_device("auto")
+        if not auto and self.device.index is not None:
+            raise ValueError(
+                f"device {self.device} for {devices} processes; give auto or cuda, and each takes its own GPU"
+            )
+        with TemporaryDirectory() as folder:
+            start = Path(folder) / "start.safetensors"
+            self.save(start)
+            device = "auto" if auto else str(self.device)
+            run = launch(devices, _train_from, start, self.trained, device, data, options)
+        self._take(run.folder, str(self.device))
+        return run
+
+    def _validate(
+        self, dataset: "AnnotatedImages", config: TrainConfig, processes: "Processes", model: DFine
+    ) -> "Metrics":
         from edgewise.evaluation.run import evaluate
 
         predictor = self.predictor(config.size, model)
-        return evaluate(dataset, predictor.predict_arrays, batch=config.batch).metrics
+        return evaluate(dataset, predictor.predict_arrays, batch=config.batch, processes=processes).metrics
 
     def _with_classes(self, names: tuple[str, ...], seed: int, console: "Console") -> DFine:
         """The model for these classes: this very one, or another with the weights of those it knows."""
@@ -333,6 +379,13 @@ class Detector:
     def __repr__(self) -> str:
         height, width = self.config.size
         return f"Detector({self.config.name!r}, {len(self.class_names)} classes, {height}x{width})"
+
+
+def _train_from(start: Path, trained: Start, device: str, data: str | Path, options: dict[str, Any]) -> Run:
+    """One of several processes of a training."""
+    detector = Detector.from_pretrained(start, device=device)
+    detector.trained = trained
+    return detector.train(data, **options)
 
 
 def _fresh(config: ModelConfig, seed: int) -> DFine:

@@ -44,6 +44,10 @@ class Processes:
         """Whether the flag is up in any process."""
         return bool(self.largest(int(flag)))
 
+    def wait(self) -> None:
+        """Until all are here."""
+        self.any(False)
+
     def _reduced(self, numbers: Sequence[N], how: Any) -> tuple[N, ...]:
         if self.count == 1:
             return tuple(numbers)

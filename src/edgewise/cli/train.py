@@ -27,6 +27,7 @@ def train(
     backbone: Path | None = None,
     seed: int | None = None,
     device: str | None = None,
+    devices: int = 1,
     settings: Path | None = None,
     set_: Changes = None,
     resume: Annotated[bool, Flag] = False,
@@ -59,6 +60,8 @@ def train(
         Everything random follows from it.
     device
         cpu, cuda, cuda:1, mps; the best there is by default.
+    devices
+        Processes on this machine, a GPU each. On several machines: torchrun … -m edgewise train …
     settings
         YAML file as a run writes it (settings.yaml).
     set_
@@ -69,6 +72,7 @@ def train(
     from edgewise.api import Detector
     from edgewise.data.open import available_splits, open_dataset
     from edgewise.presets import SIZES
+    from edgewise.train.distributed import main_process
 
     sides = parse_size(size)
     changes = parse_changes(set_ or []) | ({"device": device} if device else {})
@@ -89,8 +93,11 @@ def train(
         settings=settings,
         changes=changes,
         resume=resume,
+        devices=devices,
         console=console,
     )
+    if not main_process():
+        return
     split = next(name for name in ("test", "val", "train") if name in available_splits(data))
     metrics = detector.evaluate(data, split, out=run.folder / split, progress=True)
     numbers = metrics.to_dict()

@@ -47,10 +47,8 @@ def joined() -> Iterator[Processes]:
     if gpus and here <= torch.cuda.device_count():
         torch.cuda.set_device(local)
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
-    try:
-        yield Processes(dist.get_rank(), dist.get_world_size())
-    finally:
-        dist.destroy_process_group()
+    yield Processes(dist.get_rank(), dist.get_world_size())
+    dist.destroy_process_group()  # not after an error: it may wait for processes that are gone
 
 
 def parallel(model: DFine, processes: Processes) -> DistributedDataParallel | None:

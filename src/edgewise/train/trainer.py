@@ -294,7 +294,7 @@ class Trainer:
         """Writes `last.state` in the main process; the others wait, since nobody is to leave before."""
         if self.processes.main:
             self.save_state()
-        self.processes.any(False)
+        self.processes.wait()
 
     def _load_state(self) -> None:
         state = read_state(self.folder)
