@@ -72,6 +72,7 @@ def train(
     from edgewise.api import Detector
     from edgewise.data.open import available_splits, open_dataset
     from edgewise.presets import SIZES
+    from edgewise.run_page import write_run_page
     from edgewise.train.distributed import main_process
 
     sides = parse_size(size)
@@ -112,9 +113,10 @@ def train(
         **provenance(),
     }
     (run.folder / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    page = write_run_page(run.folder)
     console.print(metrics.table())
     console.print(
         f"{run.folder / 'best.safetensors'}: {scores(numbers, 'ap', 'ap50')} on the {split} split after "
-        f"{run.minutes:.0f} minutes; curves and pictures are beside it",
+        f"{run.minutes:.0f} minutes; curves and pictures are in {page}",
         markup=False,
     )

@@ -16,6 +16,7 @@ def plot_curves(history: Lines, path: Path) -> None:
     """Losses, validation AP, AP by class, rate, speed and best F1 over epochs, written to `path` (png)."""
     require("matplotlib", "train")
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(13, 6.4), layout="constrained")
     (losses, ap, classes), (rate, speed, f1) = figure.subplots(2, 3)
@@ -28,7 +29,7 @@ def plot_curves(history: Lines, path: Path) -> None:
     for axis in figure.axes:
         axis.set_xlim(0.5, max(2, len(history)) + 0.5)
         axis.set_xlabel("epoch")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
     figure.savefig(path, dpi=110)
@@ -94,7 +95,6 @@ def _rate(axis: Any, history: Lines) -> None:
         bars = axis.twinx()
         bars.bar([line["epoch"] for line in history], skipped, color="tab:red", alpha=0.5)
         bars.set_ylabel("skipped steps")
-        bars.yaxis.get_major_locator().set_params(integer=True)
 
 
 def _speed(axis: Any, history: Lines) -> None:
