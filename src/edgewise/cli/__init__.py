@@ -4,7 +4,16 @@ import sys
 
 from rich.markup import escape
 
-from edgewise.cli import convert, demo, evaluate, info, predict, replay, train  # noqa: F401  # each joins the application
+from edgewise.cli import (  # noqa: F401  # each joins the application
+    convert,
+    demo,
+    doctor,
+    evaluate,
+    info,
+    predict,
+    replay,
+    train,
+)
 from edgewise.cli.app import app, console
 
 

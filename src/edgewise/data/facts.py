@@ -20,15 +20,29 @@ def data_facts(dataset: Annotated) -> DataFacts:
     """The facts of a training set."""
     images = dataset.annotations["images"]
     boxes = [one for one in dataset.annotations["annotations"] if not one["iscrowd"]]
-    sizes = np.array([(one["height"], one["width"]) for one in images], np.float64).reshape(-1, 2)
+    return facts_of(
+        sizes=np.array([(one["height"], one["width"]) for one in images], np.float64).reshape(-1, 2),
+        per_image=np.unique([one["image_id"] for one in boxes], return_counts=True)[1],
+        sides=np.array([one["bbox"] for one in boxes], np.float64).reshape(-1, 4)[:, 2:],
+        labels=np.array([one["category_id"] for one in boxes], np.int64),
+    )
+
+
+def facts_of(
+    sizes: Float64[np.ndarray, "images 2"],
+    per_image: Int64[np.ndarray, " counted"],
+    sides: Float64[np.ndarray, "n 2"],
+    labels: Int64[np.ndarray, " n"],
+) -> DataFacts:
+    """The facts of images of these (height, width), with boxes of these (width, height) in pixels.
+
+    `per_image` counts the boxes of each image that has any, and perhaps of those that have none.
+    """
     aspect = np.log(sizes[:, 1] / sizes[:, 0])
-    counts = np.unique([one["image_id"] for one in boxes], return_counts=True)[1]
-    sides = np.array([one["bbox"] for one in boxes], np.float64).reshape(-1, 4)[:, 2:]
-    labels = np.array([one["category_id"] for one in boxes], np.int64)
     return DataFacts(
-        images=len(images),
-        boxes=len(boxes),
-        most_boxes=int(counts.max(initial=0)),
+        images=len(sizes),
+        boxes=len(sides),
+        most_boxes=int(per_image.max(initial=0)),
         size=(round(float(np.median(sizes[:, 0]))), round(float(np.median(sizes[:, 1])))),
         one_shape=bool((np.abs(aspect - np.median(aspect)) < np.log(1.05)).mean() >= 0.9),
         scale_spread=scale_spread(sides, labels),

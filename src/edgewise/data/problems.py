@@ -101,7 +101,8 @@ def mended(problems: Sequence[Problem]) -> list[str]:
 
 
 def _of_classes(split: RawSplit) -> Iterator[Problem]:
-    where = str(split.file)
+    inside = split.file != split.root and split.file.is_relative_to(split.root)
+    where = split.file.relative_to(split.root).as_posix() if inside else str(split.file)
     for name, count in Counter(split.categories.values()).items():
         if count > 1:
             yield problem(
@@ -120,7 +121,8 @@ def _of_classes(split: RawSplit) -> Iterator[Problem]:
             f"none of the {len(split.images)} images of the {split.name} split has a box; expected some: "
             + ("there is nothing to learn" if split.name == "train" else "AP would be undefined"),
         )
-    absent = [name for number, name in split.categories.items() if number not in used]
+    names = {split.categories.get(number) for number in used}
+    absent = [name for name in dict.fromkeys(split.categories.values()) if name not in names]
     if used and absent:
         listed = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
         yield problem(

@@ -1,0 +1,240 @@
+"""A cleaned copy of a data set, and a line for each thing that was changed. The original is only read."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+from PIL import Image
+
+from edgewise.data.problems import box_faults, clip
+from edgewise.data.records import Problem, RawImage, RawSplit
+from edgewise.doctor.checks import PAIRS, by, place, repeated, twins
+from edgewise.doctor.examine import Diagnosis
+from edgewise.doctor.scan import Scan
+from edgewise.images import read_image
+
+BOX, ENTRY, IMAGE = "the box is left out", "it is left out", "the image is left out"
+
+DONE: Mapping[str, str] = {
+    "file-unreadable": "its images are left out",
+    "entry-malformed": ENTRY,
+    "entry-foreign": ENTRY,
+    "polygon-line": "the box around it is kept",
+    "box-rotated": "the upright box around it is kept",
+    "label-without-image": ENTRY,
+    "category-name-twice": "they are one class",
+    "category-id-twice": ENTRY,
+    "category-unknown": BOX,
+    "image-missing": IMAGE,
+    "image-unreadable": IMAGE,
+    "image-unknown": BOX,
+    "image-id-twice": IMAGE,
+    "image-outside": IMAGE,
+    "image-twice": "it is one image with the boxes of both",
+    "image-undeclared": "it is declared a negative",
+    "image-rotated": "it is stored upright",
+    "image-repeated": IMAGE,
+    "image-in-two-splits": IMAGE,
+    "annotation-id-twice": "annotations are numbered anew",
+    "box-not-finite": BOX,
+    "box-negative": BOX,
+    "box-outside": BOX,
+    "box-over-border": "it is clipped",
+    "box-empty": BOX,
+    "box-duplicate": BOX,
+}  # and image-size, by what the sizes are; the rest takes other images or settings
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is different in the copy: where it was, of which kind, what was found, what was done."""
+
+    where: str
+    kind: str
+    found: str
+    done: str
+
+
+def mend(diagnosis: Diagnosis, folder: str | Path) -> list[Change]:
+    """Writes a copy of the data set without what can be mended into `folder`; returns what was changed.
+
+    The copy has Roboflow's layout: a folder a split with _annotations.coco.json (boxes only) and its images,
+    which are copied as they are unless EXIF turns them. changes.jsonl and changes.md hold the changes. Boxes
+    and images that cannot be right are left out; of an image in two splits the one in test stays, then the
+    one in val.
+
+    Raises ValueError for a folder that has something in it or lies within the data set.
+    """
+    folder, root = Path(folder), next(iter(diagnosis.splits.values())).root
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder}: not empty; expected a new or empty folder for the cleaned copy")
+    if folder.resolve().is_relative_to(root.resolve()):
+        raise ValueError(
+            f"{folder}: within the data set {root}, which stays as it is; name one outside of it"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    sized: dict[str, str] = {}
+    left_out = _left_out(diagnosis)
+    for name, split in diagnosis.splits.items():
+        images = [image for image in split.images if (name, image.path) not in left_out]
+        fitted = [
+            _fitted(image, diagnosis.scans[image.path], place(image.path, split), sized) for image in images
+        ]
+        clean = replace(split, images=tuple(_merged([image for image in fitted if image is not None])))
+        _write(clean, diagnosis.scans, folder / name)
+    changes = list(_changes(diagnosis.problems, sized))
+    lines = [json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in changes]
+    (folder / "changes.jsonl").write_text("".join(lines), encoding="utf-8")
+    (folder / "changes.md").write_text(_page(diagnosis, changes), encoding="utf-8")
+    return changes
+
+
+def _left_out(diagnosis: Diagnosis) -> set[tuple[str, Path]]:
+    """Images (split, path) that the copy is without."""
+    splits, scans = diagnosis.splits, diagnosis.scans
+    unread = {one.where for one in diagnosis.problems if one.kind == "file-unreadable"}
+    dropped = set()
+    for name, split in splits.items():
+        for image in split.images:
+            scan = scans.get(image.path)
+            if scan is None or scan.size is None or image.file in unread:
+                dropped.add((name, image.path))
+        dropped |= {(name, image.path) for image, _ in repeated(split, scans)}
+    for first, second in PAIRS:
+        if first in splits and second in splits:
+            pairs = twins(splits[first], splits[second], scans)
+            dropped |= {(first, image.path) for image, _, same in pairs if same}
+    return dropped
+
+
+def _fitted(image: RawImage, scan: Scan, where: str, done: dict[str, str]) -> RawImage | None:
+    """The image with its own size and boxes in its own pixels; None where nobody can tell how.
+
+    What was done about another annotated size is noted under `where`.
+    """
+    assert scan.size is not None
+    given, own = image.size or scan.size, scan.size
+    if given == own:
+        return image
+    boxes = image.boxes_xyxy
+    if given == scan.stored_size:
+        done[where] = "its boxes are turned with it, which is stored upright"
+        return replace(image, size=own, boxes_xyxy=_turned(boxes, given, scan.orientation))
+    ratio = own[0] / given[0], own[1] / given[1]
+    if abs(ratio[0] / ratio[1] - 1) < 0.01:
+        done[where] = f"its boxes are scaled from {by(given)} to {by(own)}"
+        return replace(image, size=own, boxes_xyxy=boxes * np.array([ratio[1], ratio[0]] * 2))
+    if np.isfinite(boxes).all() and (boxes[:, 2:] <= (own[1], own[0])).all():
+        done[where] = "all its boxes lie within it: its own size is written"
+        return replace(image, size=own)
+    done[where] = IMAGE
+    return None
+
+
+def _turned(
+    boxes_xyxy: Float64[np.ndarray, "n 4"], size: tuple[int, int], orientation: int
+) -> Float64[np.ndarray, "n 4"]:
+    """Boxes on a stored image of that (height, width), on the image turned upright; orientation is 5 to 8."""
+    left, top, right, bottom = boxes_xyxy.T
+    height, width = size
+    x = (height - bottom, height - top) if orientation in (6, 7) else (top, bottom)
+    y = (width - right, width - left) if orientation in (7, 8) else (left, right)
+    return np.stack([x[0], y[0], x[1], y[1]], 1)
+
+
+def _merged(images: Sequence[RawImage]) -> Iterator[RawImage]:
+    """Entries of the same file as one."""
+    by_path: dict[Path, list[RawImage]] = {}
+    for image in images:
+        by_path.setdefault(image.path, []).append(image)
+    for same in by_path.values():
+        yield replace(
+            same[0],
+            boxes_xyxy=np.concatenate([image.boxes_xyxy for image in same]),
+            category_ids=np.concatenate([image.category_ids for image in same]),
+            crowd=np.concatenate([image.crowd for image in same]),
+            area=np.concatenate([image.area for image in same]),
+            lines=np.concatenate([image.lines for image in same]),
+        )
+
+
+# ── writing ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _write(split: RawSplit, scans: Mapping[Path, Scan], folder: Path) -> None:
+    folder.mkdir()
+    names = _names(split)
+    for image, name in zip(split.images, names, strict=True):
+        if scans[image.path].orientation == 1:
+            shutil.copyfile(image.path, folder / name)
+        else:
+            Image.fromarray(read_image(image.path)).save(folder / name, quality=95)
+    text = json.dumps(_coco(split, names), ensure_ascii=False)
+    (folder / "_annotations.coco.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _names(split: RawSplit) -> list[str]:
+    """A file name for each image in one folder: its own, numbered where it is taken."""
+    taken: dict[str, None] = {}
+    for image in split.images:
+        stem, suffix = image.path.stem, image.path.suffix
+        numbered = (f"{stem}{suffix}" if n == 1 else f"{stem}_{n}{suffix}" for n in count(1))
+        taken[next(name for name in numbered if name not in taken)] = None
+    return list(taken)
+
+
+def _coco(split: RawSplit, names: Sequence[str]) -> dict[str, Any]:
+    """The split as a COCO dictionary: boxes that training takes and crowds, numbered from 1."""
+    table, faults = split.table, box_faults(split.table)
+    first_id = {name: number for number, name in list(split.categories.items())[::-1]}
+    bad = np.logical_or.reduce([mask for kind, mask in faults.items() if kind != "box-over-border"])
+    good = ~bad & np.isin(table.category_ids, list(split.categories))
+    corners = clip(table)
+    boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
+    area = np.where(np.isfinite(table.area), table.area, boxes[:, 2] * boxes[:, 3])
+    images = split.images
+    return {
+        "images": [
+            {"id": image.image_id, "file_name": name, "width": image.size[1], "height": image.size[0]}
+            for image, name in zip(images, names, strict=True)
+            if image.size
+        ],
+        "annotations": [
+            {
+                "id": number,
+                "image_id": images[table.image[row]].image_id,
+                "category_id": first_id[split.categories[int(table.category_ids[row])]],
+                "bbox": boxes[row].tolist(),
+                "area": float(area[row]),
+                "iscrowd": int(table.crowd[row]),
+            }
+            for number, row in enumerate(np.flatnonzero(good).tolist(), 1)
+        ],
+        "categories": [
+            {"id": number, "name": name} for name, number in sorted(first_id.items(), key=lambda one: one[1])
+        ],
+    }
+
+
+# ── telling ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _changes(problems: Sequence[Problem], sized: Mapping[str, str]) -> Iterator[Change]:
+    for one in problems:
+        done = sized.get(one.where) if one.kind == "image-size" else DONE.get(one.kind)
+        if done is not None:
+            yield Change(one.where, one.kind, one.message, done)
+
+
+def _page(diagnosis: Diagnosis, changes: Sequence[Change]) -> str:
+    counts = Counter(one.kind for one in changes)
+    summary = ", ".join(f"{n} {kind}" for kind, n in counts.items()) or "none"
+    lines = [f"- {one.where}: {one.kind}: {one.found} → {one.done}" for one in changes]
+    return "\n".join([f"# Changes from {diagnosis.data}", "", f"{len(changes)}: {summary}", "", *lines, ""])
