@@ -10,10 +10,11 @@ from edgewise.boxes import cxcywh_to_xyxy
 from edgewise.checkpoint import Checkpoint
 from edgewise.data.collate import collate
 from edgewise.distributions import bin_values, refined_boxes
-from edgewise.losses import Normalizers, match
+from edgewise.losses.teaching import Lesson, lesson
 from edgewise.structures import Batch
 from edgewise.train.distill import Teacher, load_teacher
-from tests.train.tiny import NAMES, Patches, settings, tiny_config, tiny_model
+from edgewise.train.step import pass_losses
+from tests.train.tiny import NAMES, Patches, settings, tiny_config, tiny_model, trainer
 
 CPU = torch.device("cpu")
 
@@ -27,11 +28,15 @@ def batch() -> Batch:
     return collate([Patches()[i] for i in range(3)], (64, 64))
 
 
+def said(teacher: Teacher) -> Lesson:
+    one = batch()
+    return lesson(teacher.output(one.images), one.targets, teacher.values, settings().loss.matching)
+
+
 def test_classes_are_matched_by_name() -> None:
     """A teacher of more classes in another order says the same as one of just these."""
-    config = settings().loss.matching
     more = known(("white", "blue", "red", "green"))
-    taught = Teacher(more, NAMES, CPU).lesson(batch().images, batch().targets, config)
+    taught = said(Teacher(more, NAMES, CPU))
     rows = [more.class_names.index(name) for name in NAMES]
     weights = {
         key: value[rows] if value.shape[:1] == (4,) and "score_head" in key else value
@@ -39,7 +44,7 @@ def test_classes_are_matched_by_name() -> None:
     }
     weights["decoder.denoising_class_embed.weight"] = torch.zeros(4, 32)  # trains only
     alone = Teacher(Checkpoint(tiny_config(), weights, NAMES), NAMES, CPU)
-    same = alone.lesson(batch().images, batch().targets, config)
+    same = said(alone)
     assert taught.scores.shape == (len(batch().targets.labels), 3)
     torch.testing.assert_close(taught.scores, same.scores)
     torch.testing.assert_close(taught.probs, same.probs)
@@ -53,7 +58,7 @@ def test_a_teacher_that_lacks_a_class() -> None:
 def test_what_it_says_are_its_own_boxes() -> None:
     """Mean edges of the lesson are edges of boxes that it predicts."""
     teacher, one = Teacher(known(), NAMES, CPU), batch()
-    taught = teacher.lesson(one.images, one.targets, settings().loss.matching)
+    taught = said(teacher)
     mean = cxcywh_to_xyxy(refined_boxes(taught.initial, (taught.probs * taught.values).sum(-1)))
     with torch.no_grad():
         boxes = cxcywh_to_xyxy(teacher.model(one.images).boxes)[one.targets.image]  # [N, Q, 4]
@@ -61,19 +66,38 @@ def test_what_it_says_are_its_own_boxes() -> None:
     assert nearest.max() < 1e-5
 
 
-def test_it_teaches_and_stays_as_it_is() -> None:
-    teacher, student, one, config = Teacher(known(), NAMES, CPU), tiny_model().train(), batch(), settings()
-    before = {name: value.clone() for name, value in teacher.model.state_dict().items()}
-    output = student(one.images)
-    matching = match(output, one.targets, config.loss.matching)
-    counts = Normalizers.of(output, one.targets, matching)
-    values = bin_values(student.config.decoder.num_bins)
-    losses = teacher.losses(one.images, one.targets, output, matching, values, config, counts)
-    assert set(losses) == {"kd_edges/0", "kd_edges/1", "kd_scores/0", "kd_scores/1"}
-    torch.stack(list(losses.values())).sum().backward()
-    assert any(one.grad is not None and one.grad.any() for one in student.parameters())
-    assert all(torch.equal(value, before[name]) for name, value in teacher.model.state_dict().items())
-    assert not any(parameter.requires_grad for parameter in teacher.model.parameters())
+def test_a_run_with_a_teacher(tmp_path: Path) -> None:
+    """Its terms are there in every step, also where there is no box; the teacher stays as it is."""
+    path = tmp_path / "teacher.safetensors"
+    checkpoint.save(path, known())
+    config = settings(distill__teacher=str(path), accumulate=2, schedule__epochs=1)
+    run = trainer(tmp_path / "run", config, data=Patches(background=0.5))
+    assert run.teacher is not None
+    before = {name: value.clone() for name, value in run.teacher.model.state_dict().items()}
+    reports = list(run.steps())
+    names = {f"{kind}/{layer}" for kind in ("kd_edges", "kd_scores") for layer in range(2)}
+    for report in reports:
+        assert not report.faults
+        assert names <= set(report.losses)
+    assert sum(report.by_kind()["kd_edges"] for report in reports) > 0
+    assert run.history[-1]["loss"]["kd_scores"] > 0
+    assert all(torch.equal(value, before[name]) for name, value in run.teacher.model.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in run.teacher.model.parameters())
+
+
+def test_passes_are_taught_what_the_whole_is() -> None:
+    """With norms in evaluation, terms of two passes add up to those of one."""
+    model, teacher, one = tiny_model().eval(), Teacher(known(), NAMES, CPU), batch()
+    values = bin_values(model.config.decoder.num_bins)
+
+    def terms(accumulate: int) -> dict[str, float]:
+        sums: dict[str, float] = {}
+        for losses, _, _ in pass_losses(model, one, 0, settings(accumulate=accumulate), values, teacher):
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value.item()
+        return {name: value for name, value in sums.items() if name.startswith("kd")}
+
+    assert terms(2) == pytest.approx(terms(1), rel=1e-4)
 
 
 def test_by_the_settings(tmp_path: Path) -> None:

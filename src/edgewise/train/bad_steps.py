@@ -1,5 +1,6 @@
 """A step that was not finite, in a file that holds all it takes to repeat it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,17 @@ class BadStep:
     batch: Batch
     found: Descent
     device: str  # cpu, cuda or mps
+    class_names: tuple[str, ...]
 
 
 def save_bad_step(
-    folder: Path, model: DFine, config: TrainConfig, step: int, batch: Batch, found: Descent
+    folder: Path,
+    model: DFine,
+    config: TrainConfig,
+    step: int,
+    batch: Batch,
+    found: Descent,
+    class_names: Sequence[str],
 ) -> Path:
     """Writes `bad_steps/step_N.pt` in a run's folder and returns its path; the newest `max_skipped` are kept.
 
@@ -52,6 +60,7 @@ def save_bad_step(
         "paths": list(batch.paths),
         "found": asdict(found),
         "device": next(model.parameters()).device.type,
+        "class_names": list(class_names),
     }
     path = folder / FOLDER / f"step_{step}.pt"
     checkpoint.atomic_write(path, lambda temporary: torch.save(content, temporary))
@@ -95,6 +104,7 @@ def read_bad_step(path: Path) -> BadStep:
         ),
         found=Descent(**found | {"faults": tuple(found["faults"])}),
         device=content["device"],
+        class_names=tuple(content["class_names"]),
     )
 
 

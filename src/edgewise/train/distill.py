@@ -8,17 +8,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from edgewise.checkpoint import Checkpoint, build, load
-from edgewise.config import MatchingConfig, TrainConfig
+from edgewise.config import TrainConfig
 from edgewise.distributions import bin_values
-from edgewise.losses import Matching, Normalizers
-from edgewise.losses.teaching import Lesson, lesson, teaching_losses
-from edgewise.structures import ModelOutput, Targets
+from edgewise.structures import ModelOutput
 
 
 class Teacher:
     """A detector in its inference form that knows every class of a student; it never changes.
 
-    `lesson` is what it says of a batch's targets, `losses` what a student's output makes of that.
+    `values` are its W(n).
     """
 
     def __init__(
@@ -34,29 +32,14 @@ class Teacher:
         decoder = loaded.config.decoder
         self.model = build(loaded).fused().to(device)
         self._rows = torch.tensor([loaded.class_names.index(one) for one in class_names], device=device)
-        self._values = bin_values(decoder.num_bins, decoder.a, decoder.c, device=device)
+        self.values = bin_values(decoder.num_bins, decoder.a, decoder.c, device=device)
 
     @torch.no_grad()
-    def lesson(self, images: Float[Tensor, "B 3 H W"], targets: Targets, config: MatchingConfig) -> Lesson:
-        """What it says of the targets of these images."""
-        output = self.model(images)
+    def output(self, images: Float[Tensor, "B 3 H W"]) -> ModelOutput:
+        """The last layer's, with the student's classes in its order."""
+        output: ModelOutput = self.model(images)
         last = output.layers[-1]
-        own = replace(output, layers=(replace(last, logits=last.logits[..., self._rows]),))
-        return lesson(own, targets, self._values, config)
-
-    def losses(
-        self,
-        images: Float[Tensor, "B 3 H W"],
-        targets: Targets,
-        output: ModelOutput,
-        matching: Matching,
-        values: Float[Tensor, " n"],
-        config: TrainConfig,
-        counts: Normalizers,
-    ) -> dict[str, Float[Tensor, ""]]:
-        """kd_edges/i and kd_scores/i of a student's output for the same images, weighted."""
-        taught = self.lesson(images, targets, config.loss.matching)
-        return teaching_losses(output, taught, matching, values, config.distill, counts)
+        return replace(output, layers=(replace(last, logits=last.logits[..., self._rows]),))
 
 
 def load_teacher(config: TrainConfig, class_names: Sequence[str], device: torch.device) -> Teacher | None:

@@ -26,10 +26,11 @@ class StepReport:
         return math.fsum(self.losses.values())
 
     def by_kind(self) -> dict[str, float]:
-        """Terms summed over layers: vfl, l1, giou, fgl, ddf."""
+        """Terms summed over layers: vfl, l1, giou, fgl, ddf and, of a teacher, kd_edges and kd_scores."""
         sums = dict.fromkeys(LOSSES, 0.0)
         for name, value in self.losses.items():
-            sums[name.split("/")[0]] += value
+            kind = name.split("/")[0]
+            sums[kind] = sums.get(kind, 0.0) + value
         return sums
 
 
@@ -50,7 +51,7 @@ class EpochMeter:
         else:
             self.steps += 1
             for name, value in report.by_kind().items():
-                self.losses[name] += value
+                self.losses[name] = self.losses.get(name, 0.0) + value
         self.images += report.images
         self.wait_s += report.wait_s
         self.total_s += report.total_s

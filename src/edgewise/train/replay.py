@@ -15,6 +15,7 @@ from edgewise.distributions import bin_values
 from edgewise.model import DFine
 from edgewise.structures import Batch
 from edgewise.train.bad_steps import read_bad_step
+from edgewise.train.distill import load_teacher
 from edgewise.train.optimizer import build_optimizer
 from edgewise.train.step import Descent, descend, gradient_scaler, named, training_form
 
@@ -71,7 +72,7 @@ def replay(path: Path, device: str | None = None) -> Replay:
     """The step in `path` once more, from the weights, the images and the random streams it had.
 
     It runs on the run's kind of device unless told otherwise. Nothing is trained or written. Errors are those
-    of `read_bad_step` and, of a device that is not at hand, of `resolve_device`.
+    of `read_bad_step`, of a device that is not at hand and of a teacher that is not there any more.
     """
     bad = read_bad_step(path)
     place = resolve_device(device or bad.device)
@@ -93,6 +94,7 @@ def replay(path: Path, device: str | None = None) -> Replay:
             bad.step,
             bad.config,
             values,
+            load_teacher(bad.config, bad.class_names, place),
         )
     gradients = [
         name
