@@ -50,7 +50,7 @@ def main(folder: Path, where: str, step: int) -> None:
 
     def saved(path: Path, *given: Any) -> None:
         save(path, *given)
-        if where == "the end of its epoch" and doomed.step > step and path.name == "best.safetensors":
+        if where == "the end of its epoch" and doomed.step > step and path.name == "last.safetensors":
             die()
 
     training.descend, checkpoint.save = descended, saved  # type: ignore[assignment]

@@ -105,9 +105,10 @@ class Trainer:
 
     @property
     def stopped_early(self) -> bool:
-        """Whether `schedule.patience` validations were no better than the one before them."""
-        patience = self.config.schedule.patience
-        return bool(patience) and validations_since_best(self.history) >= patience
+        """Whether the run ended because `schedule.patience` validations were no better than one before."""
+        patience, epochs = self.config.schedule.patience, len(self.history)
+        since = validations_since_best(self.history)
+        return 0 < patience <= since and epochs < self.config.schedule.epochs
 
     @property
     def finished(self) -> bool:
@@ -240,9 +241,9 @@ class Trainer:
         ap = scores.ap if scores else -math.inf
         self.meter = EpochMeter()
         self.history.append(line)
-        line["best"] = ap > self.best_ap or (self.finished and self.best_ap == -math.inf)
-        if line["best"]:
-            self.best_ap = ap
+        better = ap > self.best_ap
+        line["best"] = better or (self.finished and self.best_ap == -math.inf)
+        self.best_ap = ap if better else self.best_ap
         if self.processes.main:
             self._write_epoch(line)
         return line
