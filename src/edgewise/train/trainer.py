@@ -12,6 +12,7 @@ import torch
 
 from edgewise import checkpoint
 from edgewise.config import TrainConfig, write_settings
+from edgewise.data.custom import Transform
 from edgewise.data.loader import TrainLoader
 from edgewise.device import resolve_device
 from edgewise.distributions import bin_values
@@ -28,7 +29,7 @@ from edgewise.train.distributed import parallel
 from edgewise.train.ema import MovingAverage
 from edgewise.train.meter import EpochMeter, StepReport
 from edgewise.train.optimizer import build_optimizer, set_rate
-from edgewise.train.state import TrainSet, check_same_run, described, read_state, write_state
+from edgewise.train.state import TrainSet, check_free, check_same_run, described, read_state, write_state
 from edgewise.train.step import Descent, descend, gradient_scaler, named, training_form
 
 SAVE_EVERY_S = 300.0  # what a kill can cost
@@ -64,21 +65,20 @@ class Trainer:
         validate: Callable[[DFine], Scores] | None = None,
         resume: bool = False,
         processes: Processes = ALONE,
+        transform: Transform | None = None,
     ) -> None:
         self.config, self.folder, self.data, self.validate = config, folder, data, validate
         self.processes = processes
         self.device = resolve_device(config.device)
-        if not resume and (folder / "last.state").exists():
-            raise FileExistsError(
-                f"{folder} already holds a run; continue it with resume, or choose another folder"
-            )
+        if not resume:
+            check_free(folder)
         self.model = model.to(self.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own stub
         training_form(self.model, config)
         self.average = MovingAverage(self.model)
         self.optimizer = build_optimizer(self.model, config.optimizer)
         self.scaler = gradient_scaler(config, self.device)
-        self.loader = TrainLoader(data, config, processes=processes)
+        self.loader = TrainLoader(data, config, transform, processes)
         self._began = self._saved = time.perf_counter()
         self.step = 0
         self.bad_in_a_row = 0
@@ -253,9 +253,9 @@ class Trainer:
             checkpoint.save(self.folder / "best.safetensors", self._checkpoint(line))
         checkpoint.save(self.folder / "last.safetensors", self._checkpoint(line))
         self.save_state()
-        with (self.folder / "metrics.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(one) + "\n" for one in self.history)
-        plot_curves(self.history, self.folder / "results.png")
+        lines = "".join(json.dumps(one) + "\n" for one in self.history)
+        checkpoint.atomic_write(self.folder / "metrics.jsonl", lambda path: path.write_text(lines, "utf-8"))
+        checkpoint.atomic_write(self.folder / "results.png", lambda path: plot_curves(self.history, path))
 
     def _checkpoint(self, line: Mapping[str, Any]) -> checkpoint.Checkpoint:
         return checkpoint.Checkpoint(
