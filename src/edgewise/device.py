@@ -13,12 +13,13 @@ def resolve_device(name: str) -> torch.device:
     Where torchrun has started several processes, `cuda` is a GPU of its own for each. Raises ValueError,
     naming what is at hand, for a device this machine does not have.
     """
+    own = "cuda" if local_rank() is None else f"cuda:{local_rank()}"
+    if name == "auto" and torch.cuda.is_available():
+        return torch.device(own)
     if name == "auto":
-        if not torch.cuda.is_available():
-            return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-        name = "cuda"
-    if name == "cuda" and (rank := local_rank()) is not None:
-        name = f"cuda:{rank}"
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if name == "cuda":
+        name = own
     try:
         torch.empty(0, device=name)
         return torch.device(name)

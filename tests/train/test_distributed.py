@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgewise.processes import Processes
 from edgewise.train.distributed import launch
 from tests.train.group import (
     CASES,
@@ -28,47 +27,6 @@ from tests.train.group import (
     validation,
 )
 from tests.train.tiny import Patches
-
-
-def test_processes_tell_one_another() -> None:
-    assert in_two(everything) == (
-        Processes(0, 2),
-        [0, 1],
-        (2, 1),
-        (1.0, 1.0),
-        1,
-        True,
-        False,
-        ["process 0", "process 1"],
-        "of the main one",
-        [[2.0] * 3] * 2,
-        [0.0, 1.0, 2.0],
-        [0.5, 0.5],
-    )
-
-
-def test_one_alone_tells_itself() -> None:
-    assert everything() == (
-        Processes(),
-        [0, 1, 2, 3, 4],
-        (1, 0),
-        (0.5, 0),
-        0,
-        False,
-        False,
-        ["process 0"],
-        "of the main one",
-        [[1.0] * 3] * 2,
-        [0.0, 0.0, 0.0],
-        [0.0, 0.0],
-    )
-
-
-def test_shares_cover_everything_once() -> None:
-    for total in (0, 1, 7, 12):
-        shares = [Processes(rank, 5).share(total) for rank in range(5)]
-        assert [i for share in shares for i in share] == list(range(total))
-        assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_an_error_of_any_process_is_raised_as_it_was() -> None:
@@ -186,6 +144,17 @@ def test_the_commands(way: str, folder: Path, tmp_path: Path) -> None:
     assert left >= {"best.safetensors", "last.state", "metrics.jsonl", "result.json"}
 
 
+def ends(group: int) -> bool:
+    """Whether the last process of a group ends within ten seconds."""
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
 @pytest.mark.slow
 def test_all_stop_together(folder: Path, tmp_path: Path) -> None:
     words = ["train", str(folder), *TINY, "--epochs", "500", "--out", str(tmp_path), "--devices", "2"]
@@ -197,8 +166,7 @@ def test_all_stop_together(folder: Path, tmp_path: Path) -> None:
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 130
-        with pytest.raises(ProcessLookupError):
-            os.killpg(process.pid, 0)
+        assert ends(process.pid)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
