@@ -93,7 +93,7 @@ class Patches:
             for label, box in zip(sample.labels, sample.boxes_xyxy, strict=True)
         ]
         return {
-            "images": [{"id": image_id} for image_id in self.image_ids],
+            "images": [{"id": image_id, "width": 80, "height": 64} for image_id in self.image_ids],
             "annotations": [{"id": number, "iscrowd": 0, **box} for number, box in enumerate(boxes)],
             "categories": [
                 {"id": number, "name": name}

@@ -5,6 +5,7 @@ rule, is the slope of a noisy curve: it moves by a decade with the seed and with
 point is a maximum of what the model bears, and a tenth of it leaves room for the hours that follow.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, islice
@@ -113,9 +114,10 @@ def find_rate(
         losses: list[float] = []
         for step, batch in enumerate(batches):
             try:
-                losses.append(probe.step(batch, step, rates[step] / config.optimizer.lr))
+                terms = probe.step(batch, step, rates[step] / config.optimizer.lr)
             except FloatingPointError:
                 break
+            losses.append(math.fsum(terms.values()))
             smoothed = LrRange(rates[: step + 1], np.array(losses), backbone, False).smoothed
             if smoothed[-1] > DIVERGED * smoothed.min():
                 break

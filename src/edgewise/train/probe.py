@@ -1,6 +1,5 @@
 """Training a copy: what a run would do, without the run noticing."""
 
-import math
 from collections.abc import Sequence
 from copy import deepcopy
 
@@ -17,7 +16,7 @@ from edgewise.train.step import descend, gradient_scaler, training_form
 class Probe:
     """A copy of `model` on `device` that takes the steps of the run, with an optimizer of its own.
 
-    Raises ValueError where all parts are frozen.
+    Raises ValueError where all weights are frozen.
     """
 
     def __init__(self, model: DFine, config: TrainConfig, device: torch.device) -> None:
@@ -25,15 +24,17 @@ class Probe:
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own stub
         training_form(self.model, config)
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
-            raise ValueError("no weight trains: all parts are frozen; free one (the setting freeze)")
+            raise ValueError(
+                "no weight of the model trains: all are frozen; model.requires_grad_(True) frees them"
+            )
         self.config = config
         self.optimizer = build_optimizer(self.model, config.optimizer)
         decoder = model.config.decoder
         self._scaler = gradient_scaler(config, device)
         self._values = bin_values(decoder.num_bins, decoder.a, decoder.c, device=device)
 
-    def step(self, batch: Batch, step: int = 0, rate: float = 1.0) -> float:
-        """One update with the noise of `step`, at `rate` times the full rate: the loss before it.
+    def step(self, batch: Batch, step: int = 0, rate: float = 1.0) -> dict[str, float]:
+        """One update with the noise of `step`, at `rate` times the full rate: the loss terms before it.
 
         Raises FloatingPointError, before any weight changes, where something is not finite.
         """
@@ -43,7 +44,7 @@ class Probe:
         if found.taken:  # not where float16's scale is still being found
             set_rate(self.optimizer, rate)
             self.optimizer.step()
-        return math.fsum(found.losses.values())
+        return found.losses
 
 
 def some_of(batch: Batch, images: Sequence[int]) -> Batch:
