@@ -2,8 +2,7 @@
 
 import pytest
 
-from edgewise.config import TrainConfig
-from edgewise.presets import SIZES, deim, preset, trainable, unaugmented
+from edgewise.presets import SIZES, preset, trainable
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -50,25 +49,3 @@ def test_fresh_weights_have_nothing_frozen() -> None:
         assert not free.backbone.freeze_stem
         assert not free.backbone.freeze_norms
         assert free.updated({"backbone": preset(name, 3).backbone.model_dump()}) == preset(name, 3)
-
-
-def test_deim_is_dense_and_matchability_aware() -> None:
-    config = deim(TrainConfig())
-    assert (config.dense.mosaic, config.dense.mixup, config.dense.copy_blend) == (0.5, 0.5, 0.5)
-    assert (config.loss.classification, config.loss.mal_gamma) == ("mal", 1.5)
-    assert (config.schedule.flat, config.schedule.final_lr) == (0.5, 0.5)
-    rest = {"schedule", "dense", "loss"}
-    assert config.model_dump(exclude=rest) == TrainConfig().model_dump(exclude=rest)
-
-
-def test_deim_leaves_a_falling_rate_as_it_is() -> None:
-    config = TrainConfig().updated({"schedule.flat": 0.7})
-    assert deim(config).schedule == config.schedule
-
-
-def test_unaugmented_is_none_at_all() -> None:
-    config = unaugmented(deim(TrainConfig().updated({"augment.vertical_flip": 0.5})))
-    chances = config.augment.model_dump(exclude={"max_zoom", "base_size_weight"})
-    assert set(chances.values()) == {0.0}
-    assert max(config.dense.mosaic, config.dense.mixup, config.dense.copy_blend) == 0
-    assert config.schedule == deim(TrainConfig()).schedule

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from edgewise.recipe import DataFacts, Recipe, Start, input_size, recommend
+from edgewise.config import TrainConfig
+from edgewise.recipe import DataFacts, Recipe, Start, deim, input_size, recommend, unaugmented
 
 CELLS = DataFacts(images=205, boxes=2804, most_boxes=28, size=(480, 640), one_shape=True, scale_spread=0.2)
 COCO = DataFacts(
@@ -105,3 +106,28 @@ def test_reasons_are_read_by_people() -> None:
     assert reasons[0] == "205 training images, 13.7 boxes an image, at most 28; start: fresh weights"
     assert reasons[1].startswith("size 480x640 (height x width): the longer side is at most 640")
     assert all(len(reason) < 200 for reason in reasons)
+
+
+# ── variants ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_deim_is_dense_and_matchability_aware() -> None:
+    config = deim(TrainConfig())
+    assert (config.dense.mosaic, config.dense.mixup, config.dense.copy_blend) == (0.5, 0.5, 0.5)
+    assert (config.loss.classification, config.loss.mal_gamma) == ("mal", 1.5)
+    assert (config.schedule.flat, config.schedule.final_lr) == (0.5, 0.5)
+    rest = {"schedule", "dense", "loss"}
+    assert config.model_dump(exclude=rest) == TrainConfig().model_dump(exclude=rest)
+
+
+def test_deim_leaves_a_falling_rate_as_it_is() -> None:
+    config = TrainConfig().updated({"schedule.flat": 0.7})
+    assert deim(config).schedule == config.schedule
+
+
+def test_unaugmented_is_none_at_all() -> None:
+    config = unaugmented(deim(TrainConfig().updated({"augment.vertical_flip": 0.5})))
+    chances = config.augment.model_dump(exclude={"max_zoom", "base_size_weight"})
+    assert set(chances.values()) == {0.0}
+    assert max(config.dense.mosaic, config.dense.mixup, config.dense.copy_blend) == 0
+    assert config.schedule == deim(TrainConfig()).schedule

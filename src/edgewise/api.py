@@ -1,7 +1,7 @@
 """`Detector`: the thin public face. What it does is one call into the room that knows how."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,21 +11,25 @@ import torch
 
 from edgewise import checkpoint, presets
 from edgewise.bins import bin_values
-from edgewise.config import ModelConfig, TrainConfig, read_settings, unknown
-from edgewise.device import resolve_device
+from edgewise.config import ModelConfig, TrainConfig, unknown
+from edgewise.device import local_rank, resolve_device
 from edgewise.model import DFine
 from edgewise.predict.predictor import Predictor
-from edgewise.recipe import Start, input_size, recommend
+from edgewise.recipe import Start
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from edgewise.data.custom import Transform
+    from edgewise.data.dataset import Dataset
+    from edgewise.data.open import Data
     from edgewise.evaluation.coco import Metrics
     from edgewise.evaluation.run import AnnotatedImages
     from edgewise.predict.predictor import Threshold
     from edgewise.predict.sources import Source
     from edgewise.processes import Processes
     from edgewise.thresholds import Thresholds
+    from edgewise.train.plan import AugmentName, RecipeName
     from edgewise.train.state import TrainSet
 
 
@@ -186,89 +190,145 @@ class Detector:
 
     def train(
         self,
-        data: str | Path,
+        data: "Data",
         *,
         out: str | Path = "runs/train",
         epochs: int | None = None,
         size: Size | None = None,
-        batch: int | None = None,
+        batch: int | Literal["auto"] | None = None,
+        lr: float | Literal["find"] | None = None,
         seed: int | None = None,
+        recipe: "RecipeName" = "auto",
+        augment: "AugmentName" = "auto",
+        transform: "Transform | None" = None,
         settings: TrainConfig | str | Path | None = None,
         changes: Mapping[str, Any] | None = None,
+        selfcheck: bool = True,
         resume: bool = False,
         devices: int = 1,
         console: "Console | None" = None,
     ) -> Run:
         """Trains on an annotated data set; afterwards this detector has the best averaged weights.
 
-        The classes become those of the data: those of a name this detector knows keep their weights, the
-        others start fresh. Settings follow from the data (`recipe.recommend`), and the reasons are printed;
-        `settings` (a TrainConfig or its YAML file) stands in for them. Both may be changed by the named
-        arguments and by `changes`, {"augment.flip": 0.3}. `size` is (height, width), or bounds the longer
-        side of an input that has the shape of the images. What lands in `out` says `train.trainer.Trainer`.
-        A stopped run goes on with `resume=True`, with the settings it began with. It runs on this
-        detector's device, unless that is the best there is and settings say otherwise; with `devices`, in so
-        many processes on this machine, a GPU each. Where torchrun has started several, they train together.
+        `data` is a folder or file in any known format, or a list of records (docs/data.md). The classes
+        become those of the data: those of a name this detector knows keep their weights, the others start
+        fresh. Settings follow from the data (`recipe.recommend`), and the reasons are printed;
+        `recipe="deim"` adds DEIM's; `settings` (a TrainConfig or its YAML file) stands in for them. The named
+        arguments and `changes`, {"augment.flip": 0.3}, have the last word. `size` is (height, width), or
+        bounds the longer side of an input that has the shape of the images. `batch="auto"` is the largest
+        that suits data and memory, `lr="find"` tests a range of rates first, `augment="none"` leaves images
+        as they are, and `transform(image, boxes_xyxy, labels)` is your own augmentation, before all others.
+
+        Checks of data and model come first unless `selfcheck` is off; a failure stops with its reason. What
+        lands in `out` says `train.trainer.Trainer`. A stopped run goes on with `resume=True`, with the
+        settings it began with. It runs on this detector's device, unless that is the best there is and
+        settings say otherwise; with `devices`, in so many processes on this machine, a GPU each. Where
+        torchrun has started several, they train together.
         """
         from rich.console import Console
 
-        from edgewise.data.facts import data_facts
-        from edgewise.data.open import available_splits, open_dataset
-        from edgewise.train.distributed import main_process, restarted
-        from edgewise.train.state import read_state
+        from edgewise.train.distributed import joined, main_process, restarted
+        from edgewise.train.memory import explained
+        from edgewise.train.plan import Wishes, open_data, plan
+        from edgewise.train.selfcheck import run_selfchecks
+        from edgewise.train.state import check_free
 
+        several = devices > 1 or local_rank() is not None
+        if several and (batch == "auto" or lr == "find"):
+            asked = 'batch="auto"' if batch == "auto" else 'lr="find"'
+            raise ValueError(
+                f"{asked} is found by one process; find it with one, and give several the number"
+            )
         if devices > 1:
-            options: dict[str, Any] = {
-                "out": out,
-                "epochs": epochs,
-                "size": size,
-                "batch": batch,
-                "seed": seed,
-            }
-            options |= {"settings": settings, "changes": changes, "resume": resume}
+            options = dict[str, Any](
+                epochs=epochs,
+                size=size,
+                batch=batch,
+                lr=lr,
+                seed=seed,
+                recipe=recipe,
+                augment=augment,
+                transform=transform,
+                settings=settings,
+                changes=dict(changes or {}),
+                selfcheck=selfcheck,
+                resume=resume,
+                out=out,
+            )
             return self._train_apart(devices, data, options)
         console = console or Console(stderr=True)
         if not main_process():
             console = Console(quiet=True)
-        if restarted() and (Path(out) / "last.state").exists():
+        folder = Path(out)
+        if restarted() and (folder / "last.state").exists():
             console.print("a process died; all go on from the last checkpoint")
             resume = True
-        train_set = open_dataset(data, "train")
-        val_set = open_dataset(data, "val") if "val" in available_splits(data) else None
-        for note in (*train_set.notes, *(val_set.notes if val_set else ())):
-            console.print(note, markup=False, highlight=False)
-        facts = data_facts(train_set)
-        if isinstance(size, int) and (resume or settings is not None):
-            size, _ = input_size(facts, size)
-        device = None if self.device == resolve_device("auto") else str(self.device)
-        named: dict[str, Any] = {
-            "schedule.epochs": epochs,
-            "size": size if isinstance(size, tuple) else None,
-            "batch": batch,
-            "seed": seed,
-            "device": device,
-        }
-        given = {key: value for key, value in named.items() if value is not None} | dict(changes or {})
-        if isinstance(settings, TrainConfig):
-            config = settings
-        elif settings is not None:
-            config = read_settings(TrainConfig, settings)
-        elif resume:
-            config = TrainConfig.model_validate(read_state(Path(out))["config"])
-        else:
-            recipe = recommend(
-                self.config.name,
-                facts,
-                self.trained,
-                side=size if isinstance(size, int) else max(self.config.size),
-                size=given.get("size"),
-                epochs=given.get("schedule.epochs"),
-                batch=given.get("batch"),
+        train_set, val_set = open_data(data, console)
+        wishes = Wishes(
+            epochs=epochs,
+            size=size,
+            batch=None if batch == "auto" else batch,
+            lr=None if lr == "find" else lr,
+            seed=seed,
+            device=None if self.device == resolve_device("auto") else str(self.device),
+            recipe=recipe,
+            augment=augment,
+            settings=settings,
+            changes=changes,
+        )
+        resumed = folder if resume else None
+        config, reasons = plan(train_set, self.config, self.trained, wishes, resumed)
+        if batch == "auto" and not resume:
+            wishes = replace(wishes, batch=self._auto_batch(train_set, config, console))
+            config, reasons = plan(train_set, self.config, self.trained, wishes)
+        for reason in reasons:
+            console.print(reason, markup=False, highlight=False)
+        if lr == "find" and not resume:
+            config = config.updated(self._found_rate(train_set, config, folder, transform, console))
+        with joined() as processes:
+            if selfcheck and not resume:
+                check_free(folder)
+                model = self._with_classes(train_set.class_names, config.seed)
+                device = resolve_device(config.device)
+                with explained(config):
+                    run_selfchecks(
+                        model,
+                        train_set,
+                        val_set,
+                        config,
+                        folder,
+                        console,
+                        device,
+                        transform=transform,
+                        processes=processes,
+                    )
+            return self.fit(
+                train_set, val_set, config, folder, transform=transform, resume=resume, console=console
             )
-            config = recipe.config
-            for reason in recipe.reasons:
-                console.print(reason, markup=False, highlight=False)
-        return self.fit(train_set, val_set, config.updated(given), out, resume=resume, console=console)
+
+    def _auto_batch(self, train_set: "Dataset", config: TrainConfig, console: "Console") -> int:
+        from edgewise.train.memory import auto_batch
+
+        model = self._with_classes(train_set.class_names, config.seed)
+        return auto_batch(model, train_set, config, resolve_device(config.device), console)
+
+    def _found_rate(
+        self,
+        train_set: "Dataset",
+        config: TrainConfig,
+        folder: Path,
+        transform: "Transform | None",
+        console: "Console",
+    ) -> dict[str, float]:
+        """The rates that a range test suggests; its course is drawn in `folder`."""
+        from edgewise.train.lr_range import draw_range, find_rate
+
+        model = self._with_classes(train_set.class_names, config.seed)
+        found = find_rate(model, train_set, config, resolve_device(config.device), transform, console)
+        folder.mkdir(parents=True, exist_ok=True)
+        draw_range(found, folder / "lr_range.png")
+        console.print(f"{found}; drawn in {folder / 'lr_range.png'}", markup=False, highlight=False)
+        return found.changes
 
     def fit(
         self,
@@ -277,6 +337,7 @@ class Detector:
         config: TrainConfig,
         out: str | Path,
         *,
+        transform: "Transform | None" = None,
         resume: bool = False,
         console: "Console | None" = None,
     ) -> Run:
@@ -285,6 +346,7 @@ class Detector:
 
         from edgewise.evaluation.run import categories_of
         from edgewise.train.distributed import joined
+        from edgewise.train.memory import explained
         from edgewise.train.progress import run
         from edgewise.train.state import read_state
         from edgewise.train.trainer import Trainer
@@ -296,9 +358,11 @@ class Detector:
             model = _fresh(ModelConfig.model_validate(read_state(folder)["model_config"]), config.seed)
         else:
             model = self._with_classes(names, config.seed, console)
-        with joined() as processes:
+        with joined() as processes, explained(config):
             validate = None if val_set is None else partial(self._validate, val_set, config, processes)
-            trainer = Trainer(model, train_set, config, folder, validate, resume, processes)
+            trainer = Trainer(
+                model, train_set, config, folder, validate, resume, processes, transform=transform
+            )
             self._adopt(model, names, train_set.category_ids, str(trainer.device))
             try:
                 run(trainer, console)
@@ -315,7 +379,7 @@ class Detector:
         self._adopt(checkpoint.build(best), best.class_names, best.category_ids, device)
         self.trained, self._origin, self.thresholds = "detector", best, best.thresholds
 
-    def _train_apart(self, devices: int, data: str | Path, options: dict[str, Any]) -> Run:
+    def _train_apart(self, devices: int, data: "Data", options: dict[str, Any]) -> Run:
         """`train` in processes of its own, which start from this detector's weights."""
         from edgewise.train.distributed import launch
 
@@ -340,7 +404,7 @@ class Detector:
         predictor = self.predictor(config.size, model)
         return evaluate(dataset, predictor.predict_arrays, batch=config.batch, processes=processes).metrics
 
-    def _with_classes(self, names: tuple[str, ...], seed: int, console: "Console") -> DFine:
+    def _with_classes(self, names: tuple[str, ...], seed: int, console: "Console | None" = None) -> DFine:
         """The model for these classes: this very one, or another with the weights of those it knows."""
         from edgewise.train.transfer import transfer
 
@@ -348,8 +412,10 @@ class Detector:
             return self.model
         model = _fresh(self.config.updated({"num_classes": len(names)}), seed)
         kept = transfer(self.model, model, self.class_names, names)
-        if self.trained == "detector":
-            text = f"classes from the data: {len(kept)} of {len(names)} known already: {', '.join(kept)}"
+        if self.trained == "detector" and console is not None:
+            fresh = [name for name in names if name not in kept]
+            text = f"classes known already, whose rows are kept: {', '.join(kept) or 'none'}"
+            text += f"; new, with fresh rows: {', '.join(fresh)}" if fresh else ""
             console.print(text, markup=False, highlight=False)
         return model
 
@@ -381,7 +447,7 @@ class Detector:
         return f"Detector({self.config.name!r}, {len(self.class_names)} classes, {height}x{width})"
 
 
-def _train_from(start: Path, trained: Start, device: str, data: str | Path, options: dict[str, Any]) -> Run:
+def _train_from(start: Path, trained: Start, device: str, data: "Data", options: dict[str, Any]) -> Run:
     """One of several processes of a training."""
     detector = Detector.from_pretrained(start, device=device)
     detector.trained = trained

@@ -6,11 +6,9 @@ from typing import Any
 from edgewise.config import (
     BackboneConfig,
     DecoderConfig,
-    DenseConfig,
     EncoderConfig,
     ModelConfig,
     StageConfig,
-    TrainConfig,
     unknown,
 )
 
@@ -111,29 +109,3 @@ def preset(size: str, num_classes: int) -> ModelConfig:
 def trainable(config: ModelConfig) -> ModelConfig:
     """The same model with nothing frozen: what fresh weights need, since frozen noise never learns."""
     return config.updated({"backbone.freeze_stem": False, "backbone.freeze_norms": False})
-
-
-def deim(config: TrainConfig) -> TrainConfig:
-    """The same run by DEIM's recipe (arXiv 2412.04234): dense augmentation and MAL.
-
-    Mosaic and mixup at one half and γ = 1.5 are the best of the paper's tables 4 and 5, copy-blend is
-    DEIMv2's (arXiv 2509.20787), the dense epochs are 4 to 29 of 50 strong ones. A constant rate becomes
-    theirs, flat for half the run and then a cosine to half of it; one that falls already stays as it is.
-    """
-    falls = config.schedule.flat < 1
-    return config.updated(
-        {
-            "dense": {"mosaic": 0.5, "mixup": 0.5, "copy_blend": 0.5, "begin": 0.08, "end": 0.58},
-            "loss.classification": "mal",
-            "loss.mal_gamma": 1.5,
-            **({} if falls else {"schedule.flat": 0.5, "schedule.final_lr": 0.5}),
-        }
-    )
-
-
-def unaugmented(config: TrainConfig) -> TrainConfig:
-    """The same run on images as they are: resized to `config.size` and nothing else."""
-    chances = ("photometric", "zoom_out", "crop", "flip", "vertical_flip", "multi_scale")
-    return config.updated(
-        {f"augment.{name}": 0.0 for name in chances} | {"dense": DenseConfig().model_dump()}
-    )

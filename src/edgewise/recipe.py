@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil, floor, log2, sqrt
 from typing import Any, Literal
 
-from edgewise.config import STRIDE, TrainConfig, check_size
+from edgewise.config import STRIDE, DenseConfig, TrainConfig, check_size
 
 Start = Literal["fresh", "backbone", "detector"]  # which weights are trained already
 
@@ -177,3 +177,32 @@ def _augment(facts: DataFacts) -> tuple[dict[str, Any], str]:
         return {}, f"augmentation: the paper's; {spread}"
     mild = {"augment.zoom_out": 0.0, "augment.crop": 0.4, "augment.multi_scale": 0.15}
     return mild, f"augmentation: no zoom-out, fewer crops and sizes; {spread}: the camera's distance is fixed"
+
+
+# ── variants ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def deim(config: TrainConfig) -> TrainConfig:
+    """The same run by DEIM's recipe (arXiv 2412.04234): dense augmentation and MAL.
+
+    Mosaic and mixup at one half and γ = 1.5 are the best of the paper's tables 4 and 5, copy-blend is
+    DEIMv2's (arXiv 2509.20787), the dense epochs are 4 to 29 of 50 strong ones. A constant rate becomes
+    theirs, flat for half the run and then a cosine to half of it; one that falls already stays as it is.
+    """
+    falls = config.schedule.flat < 1
+    return config.updated(
+        {
+            "dense": {"mosaic": 0.5, "mixup": 0.5, "copy_blend": 0.5, "begin": 0.08, "end": 0.58},
+            "loss.classification": "mal",
+            "loss.mal_gamma": 1.5,
+            **({} if falls else {"schedule.flat": 0.5, "schedule.final_lr": 0.5}),
+        }
+    )
+
+
+def unaugmented(config: TrainConfig) -> TrainConfig:
+    """The same run on images as they are: resized to `config.size` and nothing else."""
+    chances = ("photometric", "zoom_out", "crop", "flip", "vertical_flip", "multi_scale")
+    return config.updated(
+        {f"augment.{name}": 0.0 for name in chances} | {"dense": DenseConfig().model_dump()}
+    )

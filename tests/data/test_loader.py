@@ -15,8 +15,8 @@ from edgewise.config import AugmentConfig, DenseConfig, TrainConfig
 from edgewise.data.loader import Job, TrainLoader, batch_size, build_batch
 from edgewise.data.open import open_dataset
 from edgewise.preprocess import preprocess
-from edgewise.presets import unaugmented
 from edgewise.processes import Processes
+from edgewise.recipe import unaugmented
 from edgewise.structures import Batch, Sample
 
 CONFIG = TrainConfig(batch=3, workers=0, size=(64, 64), seed=4)

@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -22,7 +22,10 @@ def train(
     model: str = "n",
     epochs: int | None = None,
     size: str | None = None,
-    batch: int | None = None,
+    batch: int | Literal["auto"] | None = None,
+    lr: float | Literal["find"] | None = None,
+    recipe: Literal["auto", "deim"] = "auto",
+    augment: Literal["auto", "none"] = "auto",
     out: Path = Path("runs/train"),
     backbone: Path | None = None,
     seed: int | None = None,
@@ -30,19 +33,22 @@ def train(
     devices: int = 1,
     settings: Path | None = None,
     set_: Changes = None,
+    selfcheck: bool = True,
     resume: Annotated[bool, Flag] = False,
 ) -> None:
     """Train a detector on annotated images.
 
-    Writes best.safetensors (a whole detector), curves, metrics.jsonl and result.json into OUT. Ctrl-C
-    saves first; the same command with --resume goes on.
+    Checks data and model first, chooses settings that suit the data and says why. Writes best.safetensors
+    (a whole detector), report.html, curves, metrics.jsonl and result.json into OUT. Ctrl-C saves first; the
+    same command with --resume goes on.
 
     Example: `edgewise train bccd/ --model n --out runs/bccd`
 
     Parameters
     ----------
     data
-        Folder with one COCO JSON a split (train, val, test) and its images.
+        Annotated images: COCO or Roboflow JSON, YOLO, Pascal VOC, LabelMe, CVAT, CSV, … as they lie there.
+        `edgewise doctor DATA` says what is wrong with them.
     model
         n, s, m, l or x for fresh weights, or a checkpoint or hub name (dfine-s-coco) to start from.
     epochs
@@ -51,7 +57,14 @@ def train(
         Most the longer side of the input may have (640 by default), in multiples of 32; the shorter follows
         the images' shape. Or HEIGHTxWIDTH.
     batch
-        Images a step; follows from their number by default.
+        Images a step; follows from their number by default. auto: the most that data and memory suit.
+    lr
+        Learning rate outside the backbone, whose own keeps its proportion; the recipe's by default.
+        find: test a range of rates first, draw lr_range.png and take the suggestion.
+    recipe
+        auto: from the data. deim: with mosaic, mixup, copy-blend and the matchability-aware loss.
+    augment
+        none: images as they are, resized and nothing else.
     out
         Folder of the run.
     backbone
@@ -66,6 +79,8 @@ def train(
         YAML file as a run writes it (settings.yaml).
     set_
         Any other setting: --set augment.crop=0.3 --set optimizer.lr=0.0004
+    selfcheck
+        Check data, boxes, first batch, memory and learning before the first epoch.
     resume
         Go on with the run in OUT, with the settings it began with.
     """
@@ -90,9 +105,13 @@ def train(
         epochs=epochs,
         size=sides,
         batch=batch,
+        lr=lr,
+        recipe=recipe,
+        augment=augment,
         seed=seed,
         settings=settings,
         changes=changes,
+        selfcheck=selfcheck,
         resume=resume,
         devices=devices,
         console=console,

@@ -43,7 +43,7 @@ class TrainLoader:
     loader. Each of several `processes` gets its share of each batch, with `workers` of its own.
 
     `transform`, a function of (image, boxes_xyxy, labels), is applied to every image as it was read, before
-    all augmentation; with `presets.unaugmented` it is the only one.
+    all augmentation; with `recipe.unaugmented` it is the only one.
     """
 
     def __init__(

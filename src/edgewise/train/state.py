@@ -47,6 +47,14 @@ def write_state(folder: Path, state: dict[str, Any]) -> None:
     checkpoint.atomic_write(folder / NAME, lambda path: torch.save({"version": VERSION, **state}, path))
 
 
+def check_free(folder: Path) -> None:
+    """FileExistsError where the folder holds a run already."""
+    if (folder / NAME).exists():
+        raise FileExistsError(
+            f"{folder} already holds a run; continue it with resume, or choose another folder"
+        )
+
+
 def read_state(folder: Path) -> dict[str, Any]:
     """What `last.state` of a run's folder holds, on the host. Nothing in it is executed."""
     path = folder / NAME

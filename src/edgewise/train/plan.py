@@ -1,0 +1,104 @@
+"""What a run decides before it starts: its data, and the settings that follow from them and what is asked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+
+from edgewise.config import ModelConfig, TrainConfig, read_settings
+from edgewise.data.dataset import Dataset
+from edgewise.data.facts import data_facts
+from edgewise.data.open import Data, available_splits, open_dataset
+from edgewise.recipe import Start, deim, input_size, recommend, unaugmented
+from edgewise.train.state import read_state
+
+RecipeName = Literal["auto", "deim"]
+AugmentName = Literal["auto", "none"]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person asks of a run; None leaves it to the recipe.
+
+    `size` is (height, width), or bounds the longer side of an input that has the shape of the images.
+    `settings` stands in for the recipe; `changes`, {"augment.flip": 0.3}, have the last word.
+    """
+
+    epochs: int | None = None
+    size: int | tuple[int, int] | None = None
+    batch: int | None = None
+    lr: float | None = None
+    seed: int | None = None
+    device: str | None = None
+    recipe: RecipeName = "auto"
+    augment: AugmentName = "auto"
+    settings: TrainConfig | str | Path | None = None
+    changes: Mapping[str, Any] | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The settings that are asked for, by key."""
+        named = {
+            "schedule.epochs": self.epochs,
+            "size": self.size if isinstance(self.size, tuple) else None,
+            "batch": self.batch,
+            "seed": self.seed,
+            "device": self.device,
+        }
+        return {key: value for key, value in named.items() if value is not None} | dict(self.changes or {})
+
+
+def open_data(data: Data, console: Console) -> tuple[Dataset, Dataset | None]:
+    """The training and, if there is one, the validation split; what is notable about them is printed."""
+    train_set = open_dataset(data, "train")
+    val_set = open_dataset(data, "val") if "val" in available_splits(data) else None
+    for note in dict.fromkeys((*train_set.notes, *(val_set.notes if val_set else ()))):
+        console.print(note, markup=False, highlight=False)
+    return train_set, val_set
+
+
+def plan(
+    train_set: Dataset, model: ModelConfig, start: Start, wishes: Wishes, resumed: Path | None = None
+) -> tuple[TrainConfig, tuple[str, ...]]:
+    """The settings of a run, and a sentence for each decision.
+
+    They are those of `wishes.settings`, else of the run in the folder `resumed`, else the recipe's for this
+    data. Raises ValueError naming the setting that is wrong.
+    """
+    given, facts = wishes.given(), data_facts(train_set)
+    reasons: tuple[str, ...] = ()
+    if wishes.settings is not None or resumed is not None:
+        if isinstance(wishes.size, int):
+            given["size"], _ = input_size(facts, wishes.size)
+        config = _settings(wishes.settings, resumed)
+    else:
+        recipe = recommend(
+            model.name,
+            facts,
+            start,
+            side=wishes.size if isinstance(wishes.size, int) else max(model.size),
+            size=given.get("size"),
+            epochs=given.get("schedule.epochs"),
+            batch=given.get("batch"),
+        )
+        config, reasons = recipe.config, recipe.reasons
+    if wishes.recipe == "deim" and resumed is None:
+        config = deim(config)
+        reasons += ("recipe deim: mosaic, mixup, copy-blend and the matchability-aware loss",)
+    if wishes.augment == "none" and resumed is None:
+        config = unaugmented(config)
+        reasons += ("no augmentation at all, as given",)
+    if wishes.lr is not None:
+        share = config.optimizer.backbone_lr / config.optimizer.lr
+        given = {"optimizer.lr": wishes.lr, "optimizer.backbone_lr": wishes.lr * share} | given
+    return config.updated(given), reasons
+
+
+def _settings(settings: TrainConfig | str | Path | None, resumed: Path | None) -> TrainConfig:
+    if isinstance(settings, TrainConfig):
+        return settings
+    if settings is not None:
+        return read_settings(TrainConfig, settings)
+    assert resumed is not None
+    return TrainConfig.model_validate(read_state(resumed)["config"])
