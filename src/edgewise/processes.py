@@ -16,8 +16,8 @@ N = TypeVar("N", int, float)
 class Processes:
     """This process and how many there are; `train.distributed.joined` makes those of a running group.
 
-    Every method but `share` is a meeting: all processes call it, in the same order, and all get the same
-    answer. Numbers and objects travel by the host, tensors by the device they are on.
+    Every method but `share` is a meeting: all processes call it, in the same order. Numbers and objects
+    travel by the host, tensors by the device they are on.
     """
 
     rank: int = 0
@@ -34,11 +34,11 @@ class Processes:
 
     def sums(self, numbers: Sequence[N]) -> tuple[N, ...]:
         """The sum of each number over all processes, in one message."""
-        return self._reduced(numbers, dist.ReduceOp.SUM)
+        return self._reduced(numbers, "SUM")
 
     def largest(self, number: int) -> int:
         """The largest of all processes' numbers."""
-        return self._reduced([number], dist.ReduceOp.MAX)[0]
+        return self._reduced([number], "MAX")[0]
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is up in any process."""
@@ -48,12 +48,12 @@ class Processes:
         """Until all are here."""
         self.any(False)
 
-    def _reduced(self, numbers: Sequence[N], how: Any) -> tuple[N, ...]:
+    def _reduced(self, numbers: Sequence[N], how: str) -> tuple[N, ...]:
         if self.count == 1:
             return tuple(numbers)
         whole = all(isinstance(one, int) for one in numbers)
         packed = torch.tensor(numbers, dtype=torch.int64 if whole else torch.float64)
-        dist.all_reduce(packed, how)
+        dist.all_reduce(packed, getattr(dist.ReduceOp, how))
         return tuple(packed.tolist())
 
     @torch.no_grad()
@@ -69,7 +69,7 @@ class Processes:
     @torch.no_grad()
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Puts into each tensor its mean over all processes."""
-        if self.count > 1:
+        if self.count > 1 and tensors:
             self.add(tensors)
             torch._foreach_div_(list(tensors), self.count)
 
