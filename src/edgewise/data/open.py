@@ -27,7 +27,7 @@ def open_dataset(data: Data, split: str) -> Dataset:
     splits = _read(data, name)
     if name not in splits:
         found = ", ".join(f"{name} ({path})" for name, path in available_splits(data).items())
-        raise FileNotFoundError(f"{_called(data)}: no {name} split; found {found}. Call one of them so")
+        raise FileNotFoundError(f"{_called(data)}: no {name} split; found {found}; name one of these")
     return Dataset(splits[name])
 
 

@@ -247,7 +247,9 @@ def test_nothing_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=message):
         open_dataset(tmp_path, "train")
     path = write(tmp_path, coco(), "val.json", ".")
-    with pytest.raises(FileNotFoundError, match=re.escape(f"no train split; found val ({path}). Expected")):
+    with pytest.raises(
+        FileNotFoundError, match=re.escape(f"no train split; found val ({path}); name one of these")
+    ):
         open_dataset(tmp_path, "train")
 
 

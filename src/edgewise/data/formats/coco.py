@@ -6,6 +6,7 @@ of segmentations, and categories that only name a group of others.
 
 import json
 import math
+import re
 from collections.abc import Collection, Sequence
 from itertools import chain
 from pathlib import Path, PureWindowsPath
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgewise.data.formats.entries import measured, relative
+from edgewise.data.formats.entries import ends, measured, relative
 from edgewise.data.formats.places import image_paths
 from edgewise.data.problems import problem
 from edgewise.data.records import Problem, RawImage, RawSplit
@@ -41,22 +42,27 @@ def find(data: Path) -> dict[str, Path]:
     named = [path for path in files if split_of(path) is not None]
     if any(_is_standard(path) for path in named):
         named = [path for path in named if _is_standard(path)]
-    elif len({split_of(path) for path in named}) < len(named) or not named:  # LabelMe has a JSON an image
-        named = [path for path in named or files if _looks_like_coco(path)]
-    return by_split(named)
+    if named:
+        named = [path for path in named if not _is_labelme(path)]
+        lone = len({split_of(path) for path in named}) == len(
+            named
+        )  # it may be broken: its reading will tell
+        return by_split(named if lone else [path for path in named if _has_keys(path)])
+    return by_split([path for path in files if _has_keys(path) and not _is_labelme(path)])
 
 
 def _is_standard(path: Path) -> bool:
     return path.name == "_annotations.coco.json" or path.name.startswith("instances_")
 
 
-def _looks_like_coco(path: Path) -> bool:
+def _is_labelme(path: Path) -> bool:
+    """LabelMe writes a JSON file an image, with its shapes."""
+    return re.search(rb'"shapes"\s*:', ends(path)) is not None
+
+
+def _has_keys(path: Path) -> bool:
     """Whether the beginning or end of a file has one of COCO's keys."""
-    with path.open("rb") as file:
-        begun = file.read(4096)
-        file.seek(-min(4096, path.stat().st_size), 2)
-        text = begun + file.read()
-    return b'"shapes"' not in text and any(f'"{key}"'.encode() in text for key in KEYS)
+    return re.search(rb'"(images|annotations|categories)"\s*:', ends(path)) is not None
 
 
 # ── reading ────────────────────────────────────────────────────────────────────────────────────────

@@ -128,7 +128,9 @@ def _entry(image: Element, file: str, problems: list[Problem]) -> tuple[Entry, i
         size = int(image.attributes["height"]), int(image.attributes["width"])
     except (KeyError, ValueError):
         size = None
-    return Entry((image.attributes.get("name", ""),), file, boxes, size), outlines
+    number = image.attributes.get("id", "")
+    image_id = int(number) if number.isdecimal() else None
+    return Entry((image.attributes.get("name", ""),), file, boxes, size, image_id=image_id), outlines
 
 
 def _turned(shape: Element) -> float:

@@ -26,7 +26,8 @@ class Box(NamedTuple):
 class Entry:
     """One image: its names in the order they are tried (see `places`), or its path; its boxes and their file.
 
-    `size` is (height, width), None where the format does not say. `declared` as in RawImage.
+    `size` is (height, width), None where the format does not say. `image_id` counts if all images of the
+    split have one of their own. `declared` as in RawImage.
     """
 
     names: tuple[str, ...]
@@ -69,6 +70,8 @@ def build(
     found = list(problems)
     paths = _paths(split, source, entries, bases, found)
     number = {name: category for category, name in categories.items()}
+    numbers = [entry.image_id for entry in entries]
+    own = None not in numbers and len(set(numbers)) == len(numbers)
     images = []
     for place, (entry, path) in enumerate(zip(entries, paths, strict=True), 1):
         size = entry.size or measured(path, relative(path, source.root), found)
@@ -81,7 +84,7 @@ def build(
         images.append(
             RawImage(
                 path=path,
-                image_id=place if entry.image_id is None else entry.image_id,
+                image_id=entry.image_id if own and entry.image_id is not None else place,
                 size=size,
                 boxes_xyxy=corners,
                 category_ids=np.array(
@@ -129,16 +132,17 @@ def measured(path: Path, where: str, found: list[Problem]) -> tuple[int, int] | 
         return None
 
 
-def undeclared(folders: Iterable[Path], known: Iterable[str], root: Path) -> list[Entry]:
-    """Entries that say nothing of the images of folders whose names without suffix are not `known`."""
-    names = set(known)
-    left = [
-        path
-        for folder in dict.fromkeys(folders)
-        for path in stems(folder).values()
-        if path.name.rsplit(".", 1)[0] not in names
+def undeclared(
+    folders: Iterable[Path], entries: Iterable[Entry], files: Iterable[Path], root: Path
+) -> list[Entry]:
+    """Entries that say nothing, of the images in `folders` that no entry and no file is called like."""
+    known = {Path(name).stem for entry in entries for name in entry.names} | {path.stem for path in files}
+    images = (path for folder in dict.fromkeys(folders) for path in stems(folder).values())
+    return [
+        Entry((), relative(path, root), path=path, declared=False)
+        for path in images
+        if path.stem not in known
     ]
-    return [Entry((), relative(path, root), path=path, declared=False) for path in left]
 
 
 def numbered(names: Iterable[str], first: int = 1) -> dict[int, str]:
@@ -154,6 +158,14 @@ def labels_of(entries: Iterable[Entry]) -> list[str]:
 def relative(path: Path, root: Path) -> str:
     """`path` as it is written in a Problem: from the data set where it lies within, with forward slashes."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def ends(path: Path) -> bytes:
+    """The first and the last 4096 bytes of a file, to tell formats of one suffix apart."""
+    with path.open("rb") as file:
+        begun = file.read(4096)
+        file.seek(-min(4096, path.stat().st_size), 2)
+        return begun + file.read()
 
 
 def around(points: Sequence[tuple[float, float]]) -> tuple[float, float, float, float]:

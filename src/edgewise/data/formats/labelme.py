@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from edgewise.data.formats.entries import (
     Source,
     around,
     build,
+    ends,
     labels_of,
     numbered,
     relative,
@@ -59,7 +61,7 @@ def read(data: Path, wanted: Collection[str]) -> dict[str, RawSplit]:
                 continue
             outlines[name] += count
             read[name].append(entry)
-        read[name] += undeclared([folder], (path.stem for path in paths), data)
+        read[name] += undeclared([folder], read[name], paths, data)
     categories = numbered(labels_of(entry for entries in read.values() for entry in entries))
     return {
         name: build(
@@ -83,10 +85,7 @@ def _is_labelme(folder: Path) -> bool:
     path = min(folder.glob("*.json"), default=None)
     if path is None:
         return False
-    with path.open("rb") as file:
-        begun = file.read(4096)
-        file.seek(-min(4096, path.stat().st_size), 2)
-        return b'"shapes"' in begun + file.read()
+    return re.search(rb'"shapes"\s*:', ends(path)) is not None
 
 
 def _entry(path: Path, file: str, problems: list[Problem]) -> tuple[Entry, int]:

@@ -36,30 +36,36 @@ def read_xml(path: Path) -> Element:
     """The root element of a file. ValueError says why it is not read."""
     if path.stat().st_size > LARGEST:
         raise ValueError(f"more than {LARGEST} bytes of XML; export it in parts")
-    parser = expat.ParserCreate()
-    parser.buffer_text = True
-    open_: list[Element] = [Element("", {}, 0)]
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        element = Element(tag, attributes, parser.CurrentLineNumber)
-        open_[-1].children.append(element)
-        open_.append(element)
-
-    def end(tag: str) -> None:
-        open_.pop()
-
-    def text(data: str) -> None:
-        open_[-1].text += data
-
-    def refuse(*_: object) -> None:
-        raise ValueError("it declares a document type, which may hide anything; delete its <!DOCTYPE …>")
-
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = text
-    parser.StartDoctypeDeclHandler = refuse
+    builder = _Builder()
     try:
-        parser.Parse(path.read_bytes(), True)
+        builder.parser.Parse(path.read_bytes(), True)
     except expat.ExpatError as error:
         raise ValueError(f"not XML: {error}") from None
-    return open_[0].children[0]
+    return builder.open[0].children[0]
+
+
+class _Builder:
+    """What the parser calls: `open` are the elements around the place it has come to."""
+
+    def __init__(self) -> None:
+        self.open = [Element("", {}, 0)]
+        self.parser = expat.ParserCreate()
+        self.parser.buffer_text = True
+        self.parser.StartElementHandler = self.start
+        self.parser.EndElementHandler = self.end
+        self.parser.CharacterDataHandler = self.text
+        self.parser.StartDoctypeDeclHandler = self.refuse
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        element = Element(tag, attributes, self.parser.CurrentLineNumber)
+        self.open[-1].children.append(element)
+        self.open.append(element)
+
+    def end(self, tag: str) -> None:
+        self.open.pop()
+
+    def text(self, data: str) -> None:
+        self.open[-1].text += data
+
+    def refuse(self, *_: object) -> None:
+        raise ValueError("it declares a document type, which may hide anything; delete its <!DOCTYPE …>")

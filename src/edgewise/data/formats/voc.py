@@ -58,7 +58,7 @@ def read(data: Path, wanted: Collection[str]) -> dict[str, RawSplit]:
         entries = [entry for path in paths for entry in read_image(path, data, problems)]
         if file.is_dir() and len(files) == 1:
             folders = (root / "JPEGImages", root / "images", file)
-            entries += undeclared(folders, (path.stem for path in paths), data)
+            entries += undeclared(folders, entries, paths, data)
         found[name] = entries, problems
     everything = [entry for entries, _ in found.values() for entry in entries]
     categories = numbered(_named(root) or labels_of(everything))

@@ -105,8 +105,9 @@ def _yaml(file: Path) -> dict[str, Any] | None:
         if file.stem in ("data", "dataset"):
             raise ValueError(f"{file}: not YAML: {error}") from None
         return None
-    found = isinstance(content, dict) and "train" in content and ("names" in content or "nc" in content)
-    return content if found else None
+    if not isinstance(content, dict) or not {"names", "nc"} & set(content):
+        return None
+    return content if {"train", "val", "valid", "test"} & set(content) else None
 
 
 def _of_yaml(file: Path, content: Mapping[str, Any]) -> _Layout:

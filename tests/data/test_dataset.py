@@ -1,0 +1,62 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgewise.data.dataset import Dataset
+from edgewise.data.open import written_splits
+from edgewise.data.records import RawSplit
+from tests.data.folders import fill
+
+TEXT = (
+    "path,x1,y1,x2,y2,label\na.png,1,2,3,4,dog\na.png,1,2,3,4,dog\na.png,5,6,8,9,cat\nb/c.png,-3,0,9,9,dog\n"
+)
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> RawSplit:
+    fill(tmp_path, {"train.csv": TEXT, "a.png": "", "b/c.png": ""})
+    return written_splits(tmp_path)["train"]
+
+
+def test_a_duplicate_is_scored_but_not_trained_on(split: RawSplit) -> None:
+    dataset = Dataset(split)
+    assert dataset[0].boxes_xyxy.tolist() == [[1, 2, 3, 4], [5, 6, 8, 9]]
+    assert dataset[0].labels.tolist() == [1, 0]
+    assert len(dataset.annotations["annotations"]) == 4
+    assert "boxes that are there again: 1 (left out of training, kept for evaluation)" in dataset.notes
+
+
+def test_annotations(split: RawSplit) -> None:
+    """File names from the deepest common folder; boxes clipped; areas those of the boxes."""
+    annotations = Dataset(split).annotations
+    assert annotations["images"] == [
+        {"id": 1, "file_name": "a.png", "width": 40, "height": 30},
+        {"id": 2, "file_name": "b/c.png", "width": 40, "height": 30},
+    ]
+    assert annotations["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    assert annotations["annotations"][-1] == {
+        "id": 4, "image_id": 2, "category_id": 2, "bbox": [0, 0, 9, 9], "area": 81, "iscrowd": 0
+    }  # fmt: skip
+
+
+def test_fingerprint(split: RawSplit) -> None:
+    """The same wherever the data set lies; another when a box, a class or a file name is."""
+    same = Dataset(split).fingerprint
+    assert len(same) == 12
+    assert Dataset(split).fingerprint == same
+    first, *rest = split.images
+    moved = replace(first, boxes_xyxy=first.boxes_xyxy + [[0, 0, 0, 1]] * 3)
+    other = replace(first, category_ids=np.array([2, 1, 1]))
+    assert Dataset(replace(split, images=(moved, *rest))).fingerprint != same
+    assert Dataset(replace(split, images=(other, *rest))).fingerprint != same
+    assert Dataset(replace(split, images=split.images[::-1])).fingerprint != same
+    assert Dataset(replace(split, categories={1: "cow", 2: "dog"})).fingerprint != same
+
+
+def test_labels_follow_the_order_of_the_categories(split: RawSplit) -> None:
+    dataset = Dataset(replace(split, categories={2: "dog", 9: "cow", 1: "cat"}))
+    assert dataset.class_names == ("dog", "cow", "cat")
+    assert dataset.category_ids == (2, 9, 1)
+    assert dataset[0].labels.tolist() == [0, 2]
