@@ -29,7 +29,7 @@ FOUND = [("dog", (1, 2, 3.5, 4))]
         },
         {"Annotations/a.xml": xml(), "images/a.png": "", "ImageSets/Main/default.txt": "a"},
         {"Annotations/a.xml": xml("wrong.jpg"), "JPEGImages/a.png": ""},
-        {"annotations.txt": "", "a.xml": xml("a.jpg"), "a.png": ""},
+        {"a.xml": xml("a.jpg").replace("<annotation>", '<annotation verified="yes">'), "a.png": ""},
         {"train/a.xml": xml(), "train/a.png": ""},
         {"Annotations/train/a.xml": xml(), "images/train/a.png": ""},
         {"Annotations/b.xml": xml("a.png"), "JPEGImages/a.png": ""},

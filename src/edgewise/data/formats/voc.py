@@ -4,6 +4,7 @@ beside the images.
 Corners are taken as they are written: VOC itself counts pixels from 1, most tools that write it from 0.
 """
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -156,7 +157,7 @@ def _is_voc(folder: Path, deep: bool = False) -> bool:
     if path is None:
         return False
     with path.open("rb") as file:
-        return b"<annotation>" in file.read(2048).replace(b" ", b"")
+        return re.search(rb"<annotation[\s>]", file.read(2048)) is not None
 
 
 def _listed(file: Path, folder: Path) -> list[Path]:
