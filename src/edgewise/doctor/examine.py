@@ -93,7 +93,7 @@ def examine(
         size = input_size(train.facts, size)[0] if train and seen else (size, size)
     found: list[Problem] = []
     for note in dict.fromkeys(note for split in splits.values() for note in split.notes):
-        found.append(checks.problem("note", str(data), note))
+        found.append(checks.problem("note", data.name or str(data), note))
     for name, split in splits.items():
         read = find_problems(split)
         found += [one for one in read if one.kind != "image-unreadable"]  # decoding them all finds more

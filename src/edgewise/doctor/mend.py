@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 from PIL import Image
 
+from edgewise.data.convert import write_coco
 from edgewise.data.problems import box_faults, clip
 from edgewise.data.records import Problem, RawImage, RawSplit
 from edgewise.doctor.checks import PAIRS, by, place, repeated, twins
@@ -88,7 +88,7 @@ def mend(diagnosis: Diagnosis, folder: str | Path) -> list[Change]:
             _fitted(image, diagnosis.scans[image.path], place(image.path, split), sized) for image in images
         ]
         clean = replace(split, images=tuple(_merged([image for image in fitted if image is not None])))
-        _write(clean, diagnosis.scans, folder / name)
+        _write(clean, diagnosis.scans, folder)
     changes = list(_changes(diagnosis.problems, sized))
     lines = [json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in changes]
     (folder / "changes.jsonl").write_text("".join(lines), encoding="utf-8")
@@ -169,15 +169,14 @@ def _merged(images: Sequence[RawImage]) -> Iterator[RawImage]:
 
 
 def _write(split: RawSplit, scans: Mapping[Path, Scan], folder: Path) -> None:
-    folder.mkdir()
     names = _names(split)
+    write_coco({split.name: _clean(split)}, {split.name: names}, folder)
     for image, name in zip(split.images, names, strict=True):
+        target = folder / split.name / name
         if scans[image.path].orientation == 1:
-            shutil.copyfile(image.path, folder / name)
+            shutil.copyfile(image.path, target)
         else:
-            Image.fromarray(read_image(image.path)).save(folder / name, quality=95)
-    text = json.dumps(_coco(split, names), ensure_ascii=False)
-    (folder / "_annotations.coco.json").write_text(text + "\n", encoding="utf-8")
+            Image.fromarray(read_image(image.path)).save(target, quality=95)
 
 
 def _names(split: RawSplit) -> list[str]:
@@ -190,37 +189,29 @@ def _names(split: RawSplit) -> list[str]:
     return list(taken)
 
 
-def _coco(split: RawSplit, names: Sequence[str]) -> dict[str, Any]:
-    """The split as a COCO dictionary: boxes that training takes and crowds, numbered from 1."""
+def _clean(split: RawSplit) -> RawSplit:
+    """The split with the boxes that training takes and crowds, clipped, and each class once."""
     table, faults = split.table, box_faults(split.table)
-    first_id = {name: number for number, name in list(split.categories.items())[::-1]}
     bad = np.logical_or.reduce([mask for kind, mask in faults.items() if kind != "box-over-border"])
     good = ~bad & np.isin(table.category_ids, list(split.categories))
-    corners = clip(table)
-    boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
-    area = np.where(np.isfinite(table.area), table.area, boxes[:, 2] * boxes[:, 3])
-    images = split.images
-    return {
-        "images": [
-            {"id": image.image_id, "file_name": name, "width": image.size[1], "height": image.size[0]}
-            for image, name in zip(images, names, strict=True)
-            if image.size
-        ],
-        "annotations": [
-            {
-                "id": number,
-                "image_id": images[table.image[row]].image_id,
-                "category_id": first_id[split.categories[int(table.category_ids[row])]],
-                "bbox": boxes[row].tolist(),
-                "area": float(area[row]),
-                "iscrowd": int(table.crowd[row]),
-            }
-            for number, row in enumerate(np.flatnonzero(good).tolist(), 1)
-        ],
-        "categories": [
-            {"id": number, "name": name} for name, number in sorted(first_id.items(), key=lambda one: one[1])
-        ],
-    }
+    corners, names = clip(table), split.categories
+    first_id = {name: number for number, name in list(names.items())[::-1]}
+    images = []
+    for image, start in zip(split.images, table.first.tolist(), strict=True):
+        kept = good[start : start + len(image.lines)]
+        ids = [first_id[names[one]] for one in image.category_ids[kept].tolist()]
+        images.append(
+            replace(
+                image,
+                boxes_xyxy=corners[start : start + len(image.lines)][kept],
+                category_ids=np.array(ids, np.int64),
+                crowd=image.crowd[kept],
+                area=image.area[kept],
+                lines=image.lines[kept],
+            )
+        )
+    categories = {number: name for number, name in names.items() if first_id[name] == number}
+    return replace(split, images=tuple(images), categories=categories)
 
 
 # ── telling ────────────────────────────────────────────────────────────────────────────────────────

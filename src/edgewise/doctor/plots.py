@@ -24,9 +24,11 @@ def class_plot(counts: Mapping[str, Statistics], path: Path) -> None:
         rows = np.arange(len(names)) + (i - (len(counts) - 1) / 2) * thickness
         bars = axes.barh(rows, values, thickness * 0.92, color=COLOURS.get(split), label=split)
         axes.bar_label(bars, [f"{value:,}" for value in values], padding=3, fontsize=7, color="0.35")
-    axes.set(yticks=range(len(names)), yticklabels=names, xlabel="boxes", xscale="symlog", xlim=(0, None))
+    most = max(max(one.classes.values()) for one in counts.values())
+    axes.set(yticks=range(len(names)), yticklabels=names)
+    axes.set(xlabel="boxes", xscale="log", xlim=(0.7, 2 * most))  # one box is a short bar, none is no bar
+    axes.grid(visible=False, axis="y")
     axes.invert_yaxis()
-    axes.margins(x=0.12)
     rest = len(order) - len(names)
     _finish(
         figure, axes, "Boxes by class" + (f" (the {rest} rarest classes not shown)" if rest else ""), path
