@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -130,11 +131,13 @@ class Metrics:
         table = Table(
             title=f"{self.count} boxes in {self.num_images} images",
             caption=f"AP small {_show(self.ap_small)}, medium {_show(self.ap_medium)}, "
-            f"large {_show(self.ap_large)}; duplicates {_percent(self.duplicate_rate)}",
+            f"large {_show(self.ap_large)}; duplicates {_percent(self.duplicate_rate)}\n"
+            "F1, precision and recall at IoU 0.5 and the score threshold of the best F1",
+            box=box.SIMPLE_HEAD,
         )
         table.add_column("class")
-        for heading in ("boxes", "AP", "AP50", "AP75", "AR", "best F1", "at score", "prec.", "recall"):
-            table.add_column(heading, justify="right")
+        for heading in ("boxes", "AP", "AP50", "AP75", "AR", "F1", "score", "prec.", "recall"):
+            table.add_column(heading, justify="right", no_wrap=True)
         for name, one in self.per_class.items():
             table.add_row(Text(name), *_row(one))  # a name in brackets is no markup
         table.add_section()

@@ -23,10 +23,13 @@ def precision_recall_plot(metrics: Metrics, path: str | Path) -> None:
 
 
 def f1_threshold_plot(metrics: Metrics, path: str | Path) -> None:
-    """Writes the F1 at IoU 0.5 over the lowest score that counts, by class and as mean, with its peak."""
+    """Writes the F1 at IoU 0.5 over the lowest score that counts, by class and as mean, with their peaks."""
     curves = {name: (one.curves.f1, _best(one)) for name, one in _defined(metrics)}
     figure, axes = _canvas("score threshold", "F1 at IoU 0.5")
     _draw(axes, THRESHOLDS, curves, (metrics.f1, _best(metrics)))
+    if len(curves) <= NAMED:
+        for index, (_, one) in enumerate(_defined(metrics)):
+            axes.plot(one.best_threshold, one.best_f1, "o", color=f"C{index}", markersize=4)
     if not isnan(metrics.best_threshold):
         axes.axvline(metrics.best_threshold, color="black", linewidth=0.8, linestyle=":")
         axes.plot(metrics.best_threshold, metrics.best_f1, "o", color="black", markersize=5, zorder=4)
