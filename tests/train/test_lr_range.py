@@ -37,7 +37,9 @@ def test_a_tenth_of_the_turning_point_is_suggested() -> None:
         "optimizer.lr": found.suggested,
         "optimizer.backbone_lr": pytest.approx(found.suggested / 2, rel=0.05),
     }
-    assert "where the loss turns (40.00 → " in str(found)
+    assert found.idle == 20  # of 100 steps in five decades
+    assert found.start == pytest.approx(40, rel=0.02)
+    assert f"where the loss turns ({found.start:.2f} → " in str(found)
 
 
 def test_a_loss_that_never_turned_is_said() -> None:
@@ -70,7 +72,7 @@ def test_a_rate_is_found_and_nothing_moved(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_divergence_ends_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = iter([10.0, 8.0, 6.0, *[1000.0] * 40])
+    losses = iter([*[10.0] * 10, 8.0, 6.0, *[1000.0] * 40])
     monkeypatch.setattr(Probe, "step", lambda self, batch, step, rate: {"vfl/0": next(losses)})
     found = find_rate(tiny_model(), Patches(), settings(), CPU)
     assert found.diverged
@@ -79,19 +81,29 @@ def test_a_divergence_ends_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_step_that_is_not_finite_ends_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
     def step(self: object, batch: object, step: int, rate: float) -> dict[str, float]:
-        if step == 5:
-            raise FloatingPointError("step 5: vfl/0 is nan")
-        return {"vfl/0": 6.0 - step, "l1/0": 4.0}
+        if step == 20:
+            raise FloatingPointError("step 20: vfl/0 is nan")
+        return {"vfl/0": 26.0 - step, "l1/0": 4.0}
 
     monkeypatch.setattr(Probe, "step", step)
     found = find_rate(tiny_model(), Patches(), settings(), CPU)
     assert found.diverged
-    assert len(found.losses) == 5
+    assert len(found.losses) == 20
+    assert found.losses[0] == 30
 
 
 def test_no_rate_that_works_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Probe, "step", lambda self, batch, step, rate: {"vfl/0": 10.0 + step})
     with pytest.raises(
-        ValueError, match=r"no rate from 1\.0e-06 to .* lowered the loss, from 10\.00 to 10\.00 at best"
+        ValueError, match=r"no rate from 1\.0e-06 to .* lowered the loss, which began at 12\.50 and"
     ):
+        find_rate(tiny_model(), Patches(), settings(), CPU)
+
+
+def test_weights_that_are_broken_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(self: object, batch: object, step: int, rate: float) -> dict[str, float]:
+        raise FloatingPointError("step 0: vfl/0 is nan")
+
+    monkeypatch.setattr(Probe, "step", step)
+    with pytest.raises(ValueError, match="the very first loss is not finite"):
         find_rate(tiny_model(), Patches(), settings(), CPU)

@@ -60,8 +60,9 @@ def test_ten_lines_say_what_was_checked(tmp_path: Path) -> None:
     )
     report = json.loads((tmp_path / "run/selfcheck.json").read_text(encoding="utf-8"))
     assert [one["text"] for one in report["checks"]] == [one.text for one in found]
-    assert report["classes"][1] == {"label": 1, "name": "green", "category_id": 2, "training_boxes": 2}
-    assert Image.open(tmp_path / "run/first_batch.png").size[0] > 600
+    assert report["classes"][1] == {"label": 1, "name": "green", "category_id": 2, "training_boxes": 5}
+    with Image.open(tmp_path / "run/first_batch.png") as picture:
+        assert picture.width > 600
 
 
 def test_scenes_pass_with_a_model_of_their_classes(tmp_path: Path) -> None:
@@ -104,7 +105,11 @@ def test_one_process_of_several_speaks_and_all_check(tmp_path: Path) -> None:
 
 
 class Pixels(Patches):
-    """Boxes ten times as large as their images are."""
+    """Boxes ten times as large as their images are, and as they are annotated."""
+
+    @property
+    def annotations(self) -> dict[str, Any]:
+        return Patches(self.count).annotations
 
     def __getitem__(self, index: int) -> Sample:
         sample = super().__getitem__(index)
@@ -182,7 +187,7 @@ def test_broken_weights_stop() -> None:
 
 
 def test_a_loss_that_hardly_moves_is_a_warning() -> None:
-    config = settings(optimizer__lr=1e-7, optimizer__backbone_lr=1e-7)
+    config = settings(optimizer__lr=1e-6, optimizer__backbone_lr=1e-6)
     found = check_learning(tiny_model(), first_batch(Patches(), config, None), config, CPU)
     assert found.verdict == "warning"
     assert "hardly any: is the rate too low" in found.text
