@@ -24,6 +24,6 @@ def main() -> None:
     except KeyboardInterrupt:
         console.print("\nstopped; a training goes on with the same command and --resume")
         sys.exit(130)
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -167,8 +167,8 @@ def explained(config: TrainConfig) -> Iterator[None]:
         what = str(error).splitlines()[0].rstrip(".") if str(error) else "no more memory"
         raise MemoryError(
             f"out of memory with batch {config.batch} at {height}x{width} ({what}); "
-            f"{_way_out(config, max(1, config.batch // 2))}. Then go on with --resume, where settings allow, "
-            "or anew"
+            f"{_way_out(config, max(1, config.batch // 2))}. A run that goes on with --resume may change "
+            "recompute; the others are for a new one"
         ) from error
 
 
