@@ -1,5 +1,6 @@
 """Training batches, each a function of (seed, epoch, step) only: any number of workers, any resumption."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -197,6 +198,8 @@ def _unchanged(batch: Any) -> Any:
 
 
 def _leave_interrupts_to_the_main_process(worker: int) -> None:
+    """Signals to the run's process group, as Ctrl-C sends them, must not end what the main process needs."""
     torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):  # to the whole process group: the main process saves first
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
