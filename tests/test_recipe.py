@@ -80,6 +80,11 @@ def test_only_small_sets_end_with_a_falling_rate() -> None:
     assert rules(COCO).config.schedule.flat == 1.0
 
 
+def test_small_sets_take_the_matchability_aware_loss() -> None:
+    assert rules().config.loss.classification == "mal"
+    assert rules(COCO).config.loss.classification == "vfl"
+
+
 def test_one_scale_is_kept() -> None:
     augment = rules().config.augment
     assert (augment.zoom_out, augment.crop, augment.multi_scale) == (0.0, 0.4, 0.15)
@@ -102,7 +107,7 @@ def test_what_is_given_is_checked(given: dict[str, Any]) -> None:
 
 def test_reasons_are_read_by_people() -> None:
     reasons = rules().reasons
-    assert len(reasons) == 7
+    assert len(reasons) == 8
     assert reasons[0] == "205 training images, 13.7 boxes an image, at most 28; start: fresh weights"
     assert reasons[1].startswith("size 480x640 (height x width): the longer side is at most 640")
     assert all(len(reason) < 200 for reason in reasons)

@@ -81,7 +81,9 @@ def recommend(
     rates, why_rates = _rates(name, batch, start)
     schedule, why_schedule = _schedule(facts.images, epochs, per_epoch)
     augment, why_augment = _augment(facts)
-    config = base.updated(rates | schedule | augment | {"validate_every": max(1, round(epochs / 50))})
+    loss, why_loss = _loss(facts.images)
+    rest = {"validate_every": max(1, round(epochs / 50))}
+    config = base.updated(rates | schedule | augment | loss | rest)
     queries = f"{facts.boxes / max(1, facts.images):.1f} boxes an image, at most {facts.most_boxes}"
     return Recipe(
         config,
@@ -93,6 +95,7 @@ def recommend(
             f"rate {config.optimizer.lr:.2g}, backbone {config.optimizer.backbone_lr:.2g}: {why_rates}",
             why_schedule,
             why_augment,
+            why_loss,
         ),
     )
 
@@ -177,6 +180,13 @@ def _augment(facts: DataFacts) -> tuple[dict[str, Any], str]:
         return {}, f"augmentation: the paper's; {spread}"
     mild = {"augment.zoom_out": 0.0, "augment.crop": 0.4, "augment.multi_scale": 0.15}
     return mild, f"augmentation: no zoom-out, fewer crops and sizes; {spread}: the camera's distance is fixed"
+
+
+def _loss(images: int) -> tuple[dict[str, Any], str]:
+    """The matchability-aware loss, which learns scores sooner; large sets as published."""
+    if images >= SMALL_SET:
+        return {}, "classification: varifocal, as published"
+    return {"loss.classification": "mal"}, "classification: matchability-aware, which learns faster"
 
 
 # ── variants ───────────────────────────────────────────────────────────────────────────────────────
