@@ -81,9 +81,7 @@ def run(trainer: Trainer, console: Console) -> None:
                 raise KeyboardInterrupt
         if trainer.stopped_early:
             patience, done = trainer.config.schedule.patience, len(trainer.history)
-            say(
-                f"stopped after {done} of {epochs} epochs: {patience} validations were no better than the best"
-            )
+            say(f"stopped after {done} of {epochs} epochs: {patience} validations without a better one")
 
 
 class _Bar(Progress):
