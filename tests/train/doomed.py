@@ -1,8 +1,10 @@
 """A tiny run in a process of its own, killed as told: python -m tests.train.doomed FOLDER WHERE STEP."""
 
 import io
+import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,8 +44,11 @@ def main(folder: Path, where: str, step: int) -> None:
         if doomed.step == step:
             if where == "a step":
                 die()
-            if where == "SIGTERM to all":
+            if where == "SIGTERM to all":  # to the group as a terminal sends it, and as a job scheduler does
                 os.killpg(os.getpgrp(), signal.SIGTERM)
+                workers = [str(one.pid) for one in multiprocessing.active_children()]
+                kill = "import os, sys; [os.kill(int(one), 15) for one in sys.argv[1:]]"
+                subprocess.run([sys.executable, "-c", kill, *workers], check=True)
             if where == "its state":
                 torch.save = half_written
         return found

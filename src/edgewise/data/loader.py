@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -198,8 +199,18 @@ def _unchanged(batch: Any) -> Any:
 
 
 def _leave_interrupts_to_the_main_process(worker: int) -> None:
-    """Signals to the run's process group, as Ctrl-C sends them, must not end what the main process needs."""
+    """A run is stopped by a signal to its process group, or to all its processes one by one, as job
+    schedulers do. Either way the main process saves before the workers end; they listen to it alone.
+    """
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "setpgrp"):
+    if hasattr(signal, "sigwaitinfo"):  # Linux
         os.setpgrp()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_told_by, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_when_told_by(main_process: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != main_process:
+        pass
+    os._exit(0)
