@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from edgewise import images
-from edgewise.images import image_size, list_images, orientation, read_image
+from edgewise.images import distinct_stems, image_size, list_images, orientation, read_image
 
 RED, GREEN, BLUE = [255, 0, 0], [0, 255, 0], [0, 0, 255]
 
@@ -195,3 +195,9 @@ def test_list_images_finds_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"^\*\.png: no images"):
         list_images("*.png")
+
+
+def test_distinct_stems() -> None:
+    """Each once, whatever the case, and what looks numbered already is a name like any other."""
+    files = ["a.png", Path("more/a.jpg"), "more/a_2.png", "A.gif", "b.png"]
+    assert distinct_stems(files) == ["a", "a_2", "a_2_2", "A_3", "b"]

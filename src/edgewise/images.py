@@ -2,7 +2,9 @@
 
 import io
 import warnings
+from collections.abc import Iterable
 from glob import has_magic
+from itertools import count
 from pathlib import Path
 from threading import Lock
 
@@ -85,6 +87,20 @@ def list_images(source: str | Path) -> list[Path]:
     if not images:
         raise FileNotFoundError(f"{source}: no images; expected files ending with {', '.join(SUFFIXES)}")
     return images
+
+
+def distinct_stems(files: Iterable[str | Path]) -> list[str]:
+    """What each file is called in one folder with the others: its name without suffix, numbered if taken.
+
+    Upper and lower case are one name, as on some file systems.
+    """
+    taken: dict[str, str] = {}  # as compared → as written
+    for file in files:
+        stem = Path(file).stem
+        numbered = (stem if number == 1 else f"{stem}_{number}" for number in count(1))
+        free = next(one for one in numbered if one.lower() not in taken)
+        taken[free.lower()] = free
+    return list(taken.values())
 
 
 def _open(source: str | Path | bytes) -> tuple[Image.Image, str]:

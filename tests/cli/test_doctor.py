@@ -80,7 +80,7 @@ def test_a_report_and_a_cleaned_copy(edgewise: Edgewise, tmp_path: Path) -> None
     assert f"1 change; the cleaned copy and changes.md are in {tmp_path / 'copy'}" in text
     assert f"the report is {tmp_path / 'report/report.html'}" in text
     assert "box-outside" in (tmp_path / "report/report.html").read_text()  # of the original
-    assert edgewise(*words)[1].endswith("not empty; expected a new or empty folder for the cleaned copy")
+    assert edgewise(*words)[1].endswith("copy: is not empty; name a new folder")
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_numbers_areas_and_crowds_stay_in_coco_only(tmp_path: Path) -> None:
     data = fill(tmp_path / "data", {"train.json": json.dumps(content), "a.png": ""})
     convert(data, "coco", tmp_path / "coco")
     assert json.loads((tmp_path / "coco/train/_annotations.coco.json").read_text()) == content
-    assert convert(data, "yolo", tmp_path / "yolo") == ("1 crowds are left out: yolo has none",)
+    assert convert(data, "yolo", tmp_path / "yolo") == ("crowds: 1 (left out: yolo has none)",)
     assert len(written_splits(tmp_path / "yolo")["train"].table) == 1
 
 

@@ -151,11 +151,11 @@ def test_images_of_one_name_are_numbered(tmp_path: Path) -> None:
     [
         (
             lambda data: data.parent / "full",
-            "full: not empty; expected a new or empty folder for the cleaned copy",
+            "full: is not empty; name a new folder",
         ),
         (
             lambda data: data / "clean",
-            "clean: within the data set .*, which stays as it is; name one outside of it",
+            "clean: lies within .*data, which is not written to; name a folder elsewhere",
         ),
     ],
 )

@@ -1,6 +1,5 @@
 """`edgewise predict`."""
 
-from itertools import count
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,6 +45,7 @@ def predict(
     from rich.progress import track
 
     from edgewise.api import Detector
+    from edgewise.images import distinct_stems
     from edgewise.predict.sources import expand
 
     pair = parse_size(size)
@@ -55,12 +55,9 @@ def predict(
     detector = Detector.from_pretrained(checkpoint, device=device)
     found = detector.predict(images, threshold, batch=batch, size=pair, stream=True)
     out.mkdir(parents=True, exist_ok=True)
-    taken: set[str] = set()  # images of one name from several folders are numbered
-    for detections in track(found, "detecting", total=len(images), console=console):
-        stem = detections.source.stem if isinstance(detections.source, Path) else "image"
-        numbered = (stem if number == 1 else f"{stem}_{number}" for number in count(1))
-        name = next(one for one in numbered if one not in taken)
-        taken.add(name)
+    names = distinct_stems(image if isinstance(image, Path) else "image" for image in images)
+    shown = track(found, "detecting", total=len(images), console=console)
+    for name, detections in zip(names, shown, strict=True):
         detections.save(out / f"{name}.jpg")
         detections.save(out / f"{name}.json")
         console.print(f"{name}: {detections}", markup=False, highlight=False)

@@ -7,7 +7,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import count
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -23,6 +23,7 @@ from edgewise.data.problems import find_problems, refuse
 from edgewise.data.records import RawImage, RawSplit
 from edgewise.data.splits import split_of
 from edgewise.extras import require
+from edgewise.images import distinct_stems
 
 Names = Mapping[str, Sequence[str]]  # by split: what each image is called in the copy
 
@@ -39,15 +40,12 @@ def convert(
     if to not in WRITERS:
         raise ValueError(unknown(to, list(WRITERS), "format"))
     folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder}: is not empty; name a new folder")
-    if isinstance(data, str | Path) and folder.resolve().is_relative_to(Path(data).resolve()):
-        raise ValueError(f"{folder}: lies within {data}, which is not written to; name a folder elsewhere")
+    check_new_folder(folder, apart_from=Path(data) if isinstance(data, str | Path) else None)
     splits = _splits(data)
     for split in splits.values():
         refuse(split, find_problems(split))
     write = WRITERS[to]
-    names = _names(splits.values(), apart=to != "voc")
+    names = _names_by_split(splits, apart=to != "voc")
     write(splits, names, folder)
     images = [
         (image.path, folder / IMAGES[to].format(name) / called)
@@ -64,27 +62,31 @@ def convert(
             shutil.copyfile(source, target)
     crowds = sum(int(split.table.crowd.sum()) for split in splits.values()) if to != "coco" else 0
     notes = dict.fromkeys(note for split in splits.values() for note in split.notes)
-    return (*notes, *([f"{crowds} crowds are left out: {to} has none"] if crowds else []))
+    return (*notes, *([f"crowds: {crowds} (left out: {to} has none)"] if crowds else []))
 
 
-def _names(splits: Iterable[RawSplit], apart: bool) -> dict[str, list[str]]:
-    """What images are called in the copy: as they are, numbered where a name without suffix is taken already.
+def check_new_folder(folder: Path, apart_from: Path | None) -> None:
+    """ValueError if `folder` has something in it or lies within `apart_from`, which is not written to."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder}: is not empty; name a new folder")
+    if apart_from is not None and folder.resolve().is_relative_to(apart_from.resolve()):
+        raise ValueError(
+            f"{folder}: lies within {apart_from}, which is not written to; name a folder elsewhere"
+        )
 
-    With `apart` each split has a folder of its own.
-    """
-    names: dict[str, list[str]] = {}
-    taken: set[str] = set()
-    for split in splits:
-        if apart:
-            taken = set()
-        names[split.name] = []
-        for image in split.images:
-            stem, suffix = image.path.stem, image.path.suffix
-            numbered = (stem if number == 1 else f"{stem}_{number}" for number in count(1))
-            free = next(one for one in numbered if one.lower() not in taken)
-            taken.add(free.lower())
-            names[split.name].append(f"{free}{suffix}")
-    return names
+
+def file_names(images: Iterable[RawImage]) -> list[str]:
+    """What images are called in one folder: as they are, numbered where a name without suffix is taken."""
+    paths = [image.path for image in images]
+    return [f"{stem}{path.suffix}" for stem, path in zip(distinct_stems(paths), paths, strict=True)]
+
+
+def _names_by_split(splits: Mapping[str, RawSplit], apart: bool) -> dict[str, list[str]]:
+    """`file_names` of each split: with `apart` each has a folder of its own, else all have one."""
+    if apart:
+        return {name: file_names(split.images) for name, split in splits.items()}
+    names = iter(file_names(chain.from_iterable(split.images for split in splits.values())))
+    return {name: [next(names) for _ in split.images] for name, split in splits.items()}
 
 
 # ── writing ────────────────────────────────────────────────────────────────────────────────────────

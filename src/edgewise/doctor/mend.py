@@ -5,14 +5,13 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import count
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
 from PIL import Image
 
-from edgewise.data.convert import write_coco
+from edgewise.data.convert import check_new_folder, file_names, write_coco
 from edgewise.data.problems import box_faults, clip
 from edgewise.data.records import Problem, RawImage, RawSplit
 from edgewise.doctor.checks import PAIRS, by, place, repeated, twins
@@ -72,13 +71,8 @@ def mend(diagnosis: Diagnosis, folder: str | Path) -> list[Change]:
 
     Raises ValueError for a folder that has something in it or lies within the data set.
     """
-    folder, root = Path(folder), next(iter(diagnosis.splits.values())).root
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"{folder}: not empty; expected a new or empty folder for the cleaned copy")
-    if folder.resolve().is_relative_to(root.resolve()):
-        raise ValueError(
-            f"{folder}: within the data set {root}, which stays as it is; name one outside of it"
-        )
+    folder = Path(folder)
+    check_new_folder(folder, apart_from=next(iter(diagnosis.splits.values())).root)
     folder.mkdir(parents=True, exist_ok=True)
     sized: dict[str, str] = {}
     left_out = _left_out(diagnosis)
@@ -169,7 +163,7 @@ def _merged(images: Sequence[RawImage]) -> Iterator[RawImage]:
 
 
 def _write(split: RawSplit, scans: Mapping[Path, Scan], folder: Path) -> None:
-    names = _names(split)
+    names = file_names(split.images)
     write_coco({split.name: _clean(split)}, {split.name: names}, folder)
     for image, name in zip(split.images, names, strict=True):
         target = folder / split.name / name
@@ -177,16 +171,6 @@ def _write(split: RawSplit, scans: Mapping[Path, Scan], folder: Path) -> None:
             shutil.copyfile(image.path, target)
         else:
             Image.fromarray(read_image(image.path)).save(target, quality=95)
-
-
-def _names(split: RawSplit) -> list[str]:
-    """A file name for each image in one folder: its own, numbered where it is taken."""
-    taken: dict[str, None] = {}
-    for image in split.images:
-        stem, suffix = image.path.stem, image.path.suffix
-        numbered = (f"{stem}{suffix}" if n == 1 else f"{stem}_{n}{suffix}" for n in count(1))
-        taken[next(name for name in numbered if name not in taken)] = None
-    return list(taken)
 
 
 def _clean(split: RawSplit) -> RawSplit:
