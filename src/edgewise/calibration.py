@@ -1,0 +1,105 @@
+"""What makes error bars honest: numbers fitted on held-out images, kept in a checkpoint, applied in decode.
+
+`evaluation.calibration` fits them; nothing here imports torch, so every runtime applies the same.
+"""
+
+import hashlib
+import json
+from itertools import pairwise
+from typing import Annotated
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
+
+from edgewise.config import Probability, Settings
+
+LEVELS = tuple(np.round(np.arange(0.005, 1.0, 0.005), 3).tolist())
+"""Where the coverage of intervals is tabulated; in between, the next higher level is taken."""
+
+FourPositive = tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat]
+FourNonNegative = tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat, NonNegativeFloat]
+Margins = Annotated[tuple[NonNegativeFloat, ...], Field(min_length=len(LEVELS), max_length=len(LEVELS))]
+
+
+class ScoreCalibration(Settings):
+    """A rising line through points: score as the model gives it → share of such detections that are right."""
+
+    scores: tuple[Probability, ...]
+    precision: tuple[Probability, ...]
+
+
+class Source(Settings):
+    """What a calibration was fitted on."""
+
+    data: str  # fingerprint of images and boxes
+    split: str
+    date: str  # ISO, day
+    images: NonNegativeInt
+    pairs: NonNegativeInt  # matched detections
+    threshold: Probability  # scores below were left out
+
+
+class Calibration(Settings):
+    """How to turn raw edge distributions into spreads and intervals that keep their word.
+
+    By edge (left, top, right, bottom): logits are divided by `temperature`; the calibrated spread is
+    √((scale · std)² + (floor · √area)²), std in pixels and area the box's. `margins[edge][k]` is how many
+    spreads to either side hold the true edge with LEVELS[k], `joint[k]` the same for all four edges of a box
+    together: split-conformal, so the coverage is that of the fitting data's like. An infinite margin is
+    written as a very large one.
+    """
+
+    temperature: FourPositive
+    scale: FourPositive
+    floor: FourNonNegative
+    margins: tuple[Margins, Margins, Margins, Margins]
+    joint: Margins
+    score: ScoreCalibration | None = None
+    source: Source
+    seal: str = ""  # hash of all else, written by `sealed`: a hand in the header is noticed
+
+    @model_validator(mode="after")
+    def _rising(self) -> "Calibration":
+        for row in (*self.margins, self.joint):
+            if any(b < a for a, b in pairwise(row)):
+                raise ValueError("margins must rise with the level")
+        return self
+
+    def sealed(self) -> "Calibration":
+        """The same with its hash."""
+        return self.model_copy(update={"seal": self._hash()})
+
+    def check_seal(self, where: str) -> None:
+        """ValueError where the numbers are not those that were fitted."""
+        if self.seal != self._hash():
+            raise ValueError(
+                f"{where}: the calibration was altered after it was fitted; fit it anew: edgewise calibrate"
+            )
+
+    def _hash(self) -> str:
+        text = json.dumps(self.model_dump(mode="json", exclude={"seal"}), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def spread(
+        self, std: Float[np.ndarray, "M 4"], boxes_xyxy: Float[np.ndarray, "M 4"]
+    ) -> Float[np.ndarray, "M 4"]:
+        """Calibrated standard deviations in pixels, from those of the distributions at `temperature`."""
+        side = np.sqrt(np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0).prod(1, keepdims=True))
+        spread: np.ndarray = np.hypot(np.array(self.scale) * std, np.array(self.floor) * side)
+        return spread.astype(std.dtype)
+
+    def edge_margins(self, level: float) -> Float[np.ndarray, " 4"]:
+        """Spreads to either side of each edge that hold it with probability `level`."""
+        return np.array([row[_place(level)] for row in self.margins])
+
+    def joint_margin(self, level: float) -> float:
+        """Spreads to either side of every edge that hold all four with probability `level`."""
+        return self.joint[_place(level)]
+
+
+def _place(level: float) -> int:
+    """The first tabulated level that is at least `level`."""
+    if not 0 < level < 1:
+        raise ValueError(f"level {level}: expected a number between 0 and 1, such as 0.9")
+    return min(int(np.searchsorted(LEVELS, level - 1e-9)), len(LEVELS) - 1)
