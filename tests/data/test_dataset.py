@@ -60,3 +60,15 @@ def test_labels_follow_the_order_of_the_categories(split: RawSplit) -> None:
     assert dataset.class_names == ("dog", "cow", "cat")
     assert dataset.category_ids == (2, 9, 1)
     assert dataset[0].labels.tolist() == [0, 2]
+
+
+def test_image_ids_that_floats_cannot_tell_apart_are_numbered_anew(split: RawSplit) -> None:
+    images = tuple(replace(one, image_id=2**53 + i) for i, one in enumerate(split.images))
+    dataset = Dataset(replace(split, images=images))
+    assert dataset.image_ids == (1, 2)
+    assert [one["id"] for one in dataset.annotations["images"]] == [1, 2]
+    assert {one["image_id"] for one in dataset.annotations["annotations"]} == {1, 2}
+    assert dataset[1].image_id == 2
+    assert "image ids up to 9007199254740993: images are numbered anew, floats could not tell" in str(
+        dataset.notes
+    )

@@ -233,6 +233,18 @@ def test_impossible_annotations_are_refused() -> None:
         coco_metrics(twice, [])
 
 
+def test_ids_that_floats_cannot_tell_apart() -> None:
+    """As dictionaries they are exact; in rows of floats one image would be taken for another."""
+    annotations, first = dataset([(0, 3, A), (1, 3, A)]), 2**53
+    for one in annotations["images"]:
+        one["id"] += first
+    for one in annotations["annotations"]:
+        one["image_id"] += first
+    assert coco_metrics(annotations, [found(first + i, 3, A, 0.9) for i in (0, 1)]).ap == pytest.approx(1)
+    with pytest.raises(ValueError, match=r"image_id 9007199254740992 in a row of floats.* number the images"):
+        coco_metrics(annotations, np.array([[float(first), *A, 0.9, 3.0]]))
+
+
 def test_to_dict_is_json_and_has_the_numbers() -> None:
     values = json.loads(json.dumps(coco_metrics(dataset([(0, 3, A)]), [found(0, 3, A, 0.9)]).to_dict()))
     assert list(values)[:12] == NUMBERS

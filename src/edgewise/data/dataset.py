@@ -5,6 +5,7 @@ Category ids live below this line only: labels are their places in `Dataset.cate
 
 import hashlib
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgewise.data.problems import box_faults, clip, find_problems, mended, refuse
-from edgewise.data.records import RawSplit
+from edgewise.data.records import LARGEST_ID, RawSplit
 from edgewise.images import read_image
 from edgewise.structures import Sample
 
@@ -22,7 +23,7 @@ class Dataset:
 
     class_names     by label: the same in every split of a data set
     category_ids    by label: the file's own numbers
-    image_ids       the file's own numbers
+    image_ids       the file's own numbers; counted from 1 where one is 2^53 or more
     paths           of the images
     annotations     a COCO dictionary (images, annotations, categories) for evaluation: crowds and duplicates
                     included, the file's category ids, annotations numbered from 1, no segmentations
@@ -37,13 +38,23 @@ class Dataset:
         refuse(split, problems)
         self.class_names: tuple[str, ...] = tuple(split.categories.values())
         self.category_ids: tuple[int, ...] = tuple(split.categories)
-        self.image_ids: tuple[int, ...] = tuple(one.image_id for one in split.images)
+        ids = [one.image_id for one in split.images]
+        fit = max(ids) <= LARGEST_ID
+        self.image_ids: tuple[int, ...] = tuple(ids if fit else range(1, len(ids) + 1))
         self.paths: tuple[Path, ...] = tuple(one.path for one in split.images)
         self._sizes = [one.size for one in split.images]
-        self.annotations, self._boxes, self._labels = _clean(split)
+        self.annotations, self._boxes, self._labels = _clean(split, self.image_ids)
         empty = sum(not len(one) for one in self._boxes)
-        negatives = f"{empty} of {len(self)} images have no boxes: negatives"
-        self.notes: tuple[str, ...] = (*split.notes, *mended(problems), *([negatives] if empty else []))
+        self.notes: tuple[str, ...] = (
+            *split.notes,
+            *mended(problems),
+            *(
+                []
+                if fit
+                else [f"image ids up to {max(ids)}: images are numbered anew, floats could not tell"]
+            ),
+            *([f"{empty} of {len(self)} images have no boxes: negatives"] if empty else []),
+        )
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -77,15 +88,16 @@ class Dataset:
         return digest.hexdigest()
 
 
-def _clean(split: RawSplit) -> tuple[dict[str, Any], list[np.ndarray], list[np.ndarray]]:
+def _clean(
+    split: RawSplit, image_ids: Sequence[int]
+) -> tuple[dict[str, Any], list[np.ndarray], list[np.ndarray]]:
     """The COCO dictionary; boxes_xyxy float32 [n, 4] and labels [n] of each image, as in Samples."""
     table, faults = split.table, box_faults(split.table)
     boxes, kept = clip(table), ~faults["box-empty"]
     sides = boxes[:, 2:] - boxes[:, :2]
     area = np.where(np.isnan(table.area), sides.prod(1), table.area)
-    image_ids = np.array([one.image_id for one in split.images], np.int64)
     columns = (
-        image_ids[table.image],
+        np.array(image_ids, np.int64)[table.image],
         table.category_ids,
         np.concatenate([boxes[:, :2], sides], 1),
         area,
@@ -104,7 +116,11 @@ def _clean(split: RawSplit) -> tuple[dict[str, Any], list[np.ndarray], list[np.n
             zip(*(column[kept].tolist() for column in columns), strict=True), 1
         )
     ]
-    coco = {"images": _images(split), "annotations": annotations, "categories": _categories(split)}
+    coco = {
+        "images": _images(split, image_ids),
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name} for number, name in split.categories.items()],
+    }
     order = np.argsort(list(split.categories))
     label = order[np.searchsorted(np.array(list(split.categories))[order], table.category_ids)]
     trained = kept & ~table.crowd & ~faults["box-duplicate"]
@@ -116,19 +132,15 @@ def _clean(split: RawSplit) -> tuple[dict[str, Any], list[np.ndarray], list[np.n
     )
 
 
-def _images(split: RawSplit) -> list[dict[str, Any]]:
+def _images(split: RawSplit, image_ids: Sequence[int]) -> list[dict[str, Any]]:
     folder = os.path.commonpath({one.path.parent for one in split.images})
     cut = len(str(Path(folder) / "_")) - 1
     return [
         {
-            "id": one.image_id,
+            "id": image_id,
             "file_name": str(one.path)[cut:].replace(os.sep, "/"),
             "width": one.size[1] if one.size else 0,
             "height": one.size[0] if one.size else 0,
         }
-        for one in split.images
+        for image_id, one in zip(image_ids, split.images, strict=True)
     ]
-
-
-def _categories(split: RawSplit) -> list[dict[str, Any]]:
-    return [{"id": number, "name": name} for number, name in split.categories.items()]

@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+LARGEST_ID = 2**53 - 1  # of an image; COCO's tools keep ids as floats, which cannot tell larger ones apart
+
 # training stops · training mends it and says so · worth knowing
 Severity = Literal["error", "warning", "info"]
 
@@ -75,7 +77,7 @@ class RawSplit:
     """One split of a data set as its files describe it.
 
     name        train, val or test
-    format      COCO JSON, YOLO, Pascal VOC, …: a name a person knows
+    format      COCO, YOLO, Pascal VOC, …: a name a person knows
     file        the annotation file or folder it was read from
     categories  the file's own numbers → class names, in the order of the labels: the same names in the same
                 order in every split of a data set, those without boxes included

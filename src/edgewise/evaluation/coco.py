@@ -276,6 +276,11 @@ def _rows(
 
 def _positions(ids: np.ndarray, position: dict[Any, int], key: str, listed: str) -> Int[np.ndarray, " M"]:
     known, inverse = np.unique(ids, return_inverse=True)
+    if known.dtype.kind == "f" and (known >= 2**53).any():
+        raise ValueError(
+            f"{key} {known.max():.0f} in a row of floats, which cannot tell numbers from 2^53 on apart; "
+            f"number the {listed} anew, or give detections as dictionaries"
+        )
     for one in known.tolist():
         if one not in position:
             index = int(np.argmax(ids == one))
