@@ -56,6 +56,9 @@ def test_openimages_numbers_that_are_none(tmp_path: Path) -> None:
         'Image,"X1","Y1","X2","Y2","Category"\nimages/a.png,4,3,8,9,"dog"\n',
         "path,x1,y1,x2,y2,label\na.png,.1,.1,.2,.3,dog\n",
         "path,x1,y1,x2,y2,label\na.png,,,,,\na.png,4,3,8,9,dog\n",
+        "path,x,y,w,h,label\na.png,4,3,4,6,dog\n",
+        "filename,bbox_x,bbox_y,bbox_width,bbox_height,width,height,name\na.png,.1,.1,.1,.2,40,30,dog\n",
+        "image,left,top,width,height,class,split\na.png,,,,,,train\na.png,4,3,4,6,dog,train\n",
     ],
 )
 def test_usual_titles(tmp_path: Path, text: str) -> None:
@@ -87,7 +90,14 @@ def test_lines_that_are_wrong(tmp_path: Path) -> None:
     split = read_splits(tmp_path)["train"]
     assert kinds(split) == [("entry-malformed", f"boxes.csv:{line}") for line in (2, 3, 4)]
     assert "a box without a class name" in split.problems[0].message
-    assert "corners are '1', '2', 'x', '4'; expected numbers" in split.problems[1].message
+    assert "its box is '1', '2', 'x', '4'; expected numbers" in split.problems[1].message
+
+
+def test_x_and_y_beside_a_width_are_a_corner_and_that_is_said(tmp_path: Path) -> None:
+    fill(tmp_path, {"boxes.csv": "path,x,y,w,h,label\na.png,4,3,-4,6,dog\n", "a.png": ""})
+    split = read_splits(tmp_path)["train"]
+    assert split.notes[0] == "boxes are read as left, top, width and height"
+    assert split.images[0].boxes_xyxy.tolist() == [[4, 3, 0, 9]]  # negative, as it is written
 
 
 def test_files_that_say_no_split(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""COCO JSON: one file, a file a split, Roboflow's folders, COCO's own layout.
+"""COCO: a JSON file for all, a file a split, Roboflow's folders, COCO's own layout.
 
 Also knows what only COCO files have: numbers of their own for images, categories and boxes, crowds, areas
 of segmentations, and categories that only name a group of others.
@@ -44,10 +44,9 @@ def find(data: Path) -> dict[str, Path]:
         named = [path for path in named if _is_standard(path)]
     if named:
         named = [path for path in named if not _is_labelme(path)]
-        lone = len({split_of(path) for path in named}) == len(
-            named
-        )  # it may be broken: its reading will tell
-        return by_split(named if lone else [path for path in named if _has_keys(path)])
+        if len({split_of(path) for path in named}) < len(named):
+            named = [path for path in named if _has_keys(path)]
+        return by_split(named)  # one of them may be broken: its reading will tell
     return by_split([path for path in files if _has_keys(path) and not _is_labelme(path)])
 
 

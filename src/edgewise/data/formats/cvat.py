@@ -8,9 +8,9 @@ from pathlib import Path
 from edgewise.data.formats.entries import (
     Box,
     Entry,
-    Source,
+    Found,
     around,
-    build,
+    build_splits,
     decimal,
     labels_of,
     numbered,
@@ -45,19 +45,15 @@ def read(data: Path, wanted: Collection[str]) -> dict[str, RawSplit]:
 
     Of a polygon, an ellipse, a mask or a turned box the upright box around it counts.
     """
-    files = find(data)
-    folder = data.parent if data.is_file() else data
+    files, folder = find(data), data.parent if data.is_file() else data
     shared = len(set(files.values())) < len(files)
-    read: dict[str, tuple[list[Entry], list[Problem], int]] = {}
+    read: dict[str, Found] = {}
     labels: list[str] = []
     for name, path in files.items():
         problems: list[Problem] = []
-        entries, outlines = [], 0
-        file = relative(path, folder)
+        entries, outlines, file = list[Entry](), 0, relative(path, folder)
         try:
-            root = read_xml(path)
-            if any(root.all("track")):
-                raise ValueError("tracks of a video; export it as CVAT for images")
+            root = _root(path)
         except ValueError as error:
             problems.append(problem("file-unreadable", file, str(error)))
         else:
@@ -67,23 +63,17 @@ def read(data: Path, wanted: Collection[str]) -> dict[str, RawSplit]:
                     entry, count = _entry(image, file, problems)
                     entries.append(entry)
                     outlines += count
-        read[name] = entries, problems, outlines
-    used = labels_of(entry for entries, _, _ in read.values() for entry in entries)
-    return {
-        name: build(
-            name,
-            Source(data, NAME, files[name]),
-            entries,
-            numbered([*labels, *used]),
-            [files[name].parent, folder],
-            problems=problems,
-            notes=[f"of {outlines} polygons, ellipses and masks the boxes around them count"]
-            if outlines
-            else [],
-        )
-        for name, (entries, problems, outlines) in read.items()
-        if name in wanted
-    }
+        notes = [f"of {outlines} polygons, ellipses and masks the boxes around them count"] * bool(outlines)
+        read[name] = Found(entries, [path.parent, folder], problems, notes)
+    return build_splits(data, NAME, files, read, numbered([*labels, *labels_of(read)]), wanted)
+
+
+def _root(path: Path) -> Element:
+    """The annotations of a file. ValueError says why they are not read."""
+    root = read_xml(path)
+    if root.all("track"):
+        raise ValueError("tracks of a video; export it as CVAT for images")
+    return root
 
 
 def _is_cvat(path: Path) -> bool:

@@ -1,6 +1,6 @@
 """What readers have in common: images with boxes as a format writes them, made into a RawSplit."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +9,8 @@ import numpy as np
 
 from edgewise.data.formats.places import image_paths, stems
 from edgewise.data.problems import problem
-from edgewise.data.records import Problem, RawImage, RawSplit
+from edgewise.data.records import LARGEST_ID, Problem, RawImage, RawSplit
+from edgewise.data.splits import SPLITS
 from edgewise.images import image_size
 
 
@@ -27,7 +28,7 @@ class Entry:
     """One image: its names in the order they are tried (see `places`), or its path; its boxes and their file.
 
     `size` is (height, width), None where the format does not say. `image_id` counts if all images of the
-    split have one of their own. `declared` as in RawImage.
+    split have one of their own, none above LARGEST_ID. `declared` as in RawImage.
     """
 
     names: tuple[str, ...]
@@ -52,34 +53,51 @@ class Source:
         return self.data.parent if self.data.is_file() else self.data
 
 
-def build(
-    split: str,
-    source: Source,
-    entries: Sequence[Entry],
-    categories: Mapping[int, str],
-    bases: Sequence[Path],
-    *,
-    fractions: bool = False,
-    problems: Iterable[Problem] = (),
-    notes: Iterable[str] = (),
-) -> RawSplit:
-    """The split of these entries: images found under or near `bases`, sizes read where they are not said.
+@dataclass(frozen=True)
+class Found:
+    """What was read of a split: its images, where their files may be, what is wrong, what should be said.
 
     With `fractions` corners are fractions of the image, not pixels.
     """
-    found = list(problems)
-    paths = _paths(split, source, entries, bases, found)
+
+    entries: Sequence[Entry]
+    bases: Sequence[Path]
+    problems: Sequence[Problem] = ()
+    notes: Sequence[str] = ()
+    fractions: bool = False
+
+
+def build_splits(
+    data: Path,
+    format: str,
+    files: Mapping[str, Path],
+    read: Mapping[str, Found],
+    categories: Mapping[int, str],
+    wanted: Collection[str] = tuple(SPLITS),
+) -> dict[str, RawSplit]:
+    """The wanted ones of the splits that were read of `data`, each from its file or folder of `files`."""
+    return {
+        name: _build(name, Source(data, format, files[name]), found, categories)
+        for name, found in read.items()
+        if name in wanted
+    }
+
+
+def _build(split: str, source: Source, read: Found, categories: Mapping[int, str]) -> RawSplit:
+    """Images are found under or near the bases, sizes read where they are not said."""
+    entries, found = read.entries, list(read.problems)
+    paths = _paths(split, source, entries, read.bases, found)
     number = {name: category for category, name in categories.items()}
     numbers = [entry.image_id for entry in entries]
-    own = None not in numbers and len(set(numbers)) == len(numbers)
+    own = all(one is not None and one <= LARGEST_ID for one in numbers) and len(set(numbers)) == len(numbers)
     images = []
     for place, (entry, path) in enumerate(zip(entries, paths, strict=True), 1):
         size = entry.size or measured(path, relative(path, source.root), found)
         boxes = entry.boxes
         corners = np.array([box.corners for box in boxes], np.float64).reshape(-1, 4)
-        if fractions and size is not None:
+        if read.fractions and size is not None:
             corners *= [size[1], size[0], size[1], size[0]]
-        elif fractions:  # of an image that is missing or broken, which is error enough
+        elif read.fractions:  # of an image that is missing or broken, which is error enough
             boxes, corners = (), corners[:0]
         images.append(
             RawImage(
@@ -104,7 +122,7 @@ def build(
         categories=dict(categories),
         images=tuple(images),
         problems=tuple(found),
-        notes=tuple(notes),
+        notes=tuple(read.notes),
         data=source.data,
     )
 
@@ -150,9 +168,11 @@ def numbered(names: Iterable[str], first: int = 1) -> dict[int, str]:
     return dict(enumerate(dict.fromkeys(names), first))
 
 
-def labels_of(entries: Iterable[Entry]) -> list[str]:
-    """The class names of all boxes, sorted."""
-    return sorted({str(box.label) for entry in entries for box in entry.boxes})
+def labels_of(read: Mapping[str, Found]) -> list[str]:
+    """The class names of all boxes of all splits, sorted."""
+    return sorted(
+        {str(box.label) for found in read.values() for entry in found.entries for box in entry.boxes}
+    )
 
 
 def relative(path: Path, root: Path) -> str:

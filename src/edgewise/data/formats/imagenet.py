@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgewise.data.formats import voc
-from edgewise.data.formats.entries import Entry, Source, build, labels_of, numbered
+from edgewise.data.formats.entries import Entry, Found, build_splits, labels_of, numbered
 from edgewise.data.records import Problem, RawSplit
 from edgewise.data.splits import SPLITS, split_in
 
@@ -28,35 +28,24 @@ def find(data: Path) -> dict[str, Path]:
 
 
 def read(data: Path, wanted: Collection[str]) -> dict[str, RawSplit]:
-    """The wanted splits. Classes are called by their words where there is a file of them, else by their
-    ids (n02119789), and numbered from 1 in the order of these names."""
-    found: dict[str, tuple[list[Entry], list[Problem]]] = {}
-    files = find(data)
+    """The wanted splits.
+
+    Classes are called by their words where there is a file of them, else by their ids (n02119789), and
+    numbered from 1 in the order of these names.
+    """
+    files, words = find(data), _words(data)
+    read: dict[str, Found] = {}
     for name, folder in files.items():
         problems: list[Problem] = []
         entries = [
-            entry
+            _called(entry, words)
             for path in sorted(folder.rglob("*.xml"))
             for entry in voc.read_image(
                 path, data, problems, path.relative_to(folder).with_suffix("").as_posix()
             )
         ]
-        found[name] = entries, problems
-    words = _words(data)
-    read = {name: [_called(entry, words) for entry in entries] for name, (entries, _) in found.items()}
-    categories = numbered(labels_of(entry for entries in read.values() for entry in entries))
-    return {
-        name: build(
-            name,
-            Source(data, NAME, files[name]),
-            entries,
-            categories,
-            [_images(files[name])],
-            problems=found[name][1],
-        )
-        for name, entries in read.items()
-        if name in wanted
-    }
+        read[name] = Found(entries, [_images(folder)], problems)
+    return build_splits(data, NAME, files, read, numbered(labels_of(read)), wanted)
 
 
 def _images(annotations: Path) -> Path:

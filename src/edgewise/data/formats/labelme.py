@@ -10,9 +10,9 @@ from typing import Any
 from edgewise.data.formats.entries import (
     Box,
     Entry,
-    Source,
+    Found,
     around,
-    build,
+    build_splits,
     ends,
     labels_of,
     numbered,
@@ -46,38 +46,24 @@ def read(data: Path, wanted: Collection[str]) -> dict[str, RawSplit]:
 
     Of a polygon, a circle or a mask the box around it counts.
     """
-    files, problems = find(data), dict[str, list[Problem]]()
-    outlines = dict.fromkeys(files, 0)
-    read: dict[str, list[Entry]] = {}
+    files = find(data)
+    read: dict[str, Found] = {}
     for name, folder in files.items():
-        read[name] = []
-        wrong = problems.setdefault(name, [])
-        paths = sorted(folder.glob("*.json"))
+        problems: list[Problem] = []
+        entries, outlines, paths = list[Entry](), 0, sorted(folder.glob("*.json"))
         for path in paths:
+            file = relative(path, data)
             try:
-                entry, count = _entry(path, relative(path, data), wrong)
+                entry, count = _entry(path, file, problems)
             except (ValueError, RecursionError) as error:
-                wrong.append(problem("file-unreadable", relative(path, data), str(error)))
+                problems.append(problem("file-unreadable", file, str(error)))
                 continue
-            outlines[name] += count
-            read[name].append(entry)
-        read[name] += undeclared([folder], read[name], paths, data)
-    categories = numbered(labels_of(entry for entries in read.values() for entry in entries))
-    return {
-        name: build(
-            name,
-            Source(data, NAME, files[name]),
-            entries,
-            categories,
-            [files[name], data],
-            problems=problems[name],
-            notes=[f"of {outlines[name]} polygons, circles and masks the boxes around them count"]
-            if outlines[name]
-            else [],
-        )
-        for name, entries in read.items()
-        if name in wanted
-    }
+            outlines += count
+            entries.append(entry)
+        entries += undeclared([folder], entries, paths, data)
+        notes = [f"of {outlines} polygons, circles and masks the boxes around them count"] * bool(outlines)
+        read[name] = Found(entries, [folder, data], problems, notes)
+    return build_splits(data, NAME, files, read, numbered(labels_of(read)), wanted)
 
 
 def _is_labelme(folder: Path) -> bool:
@@ -119,7 +105,7 @@ def _entry(path: Path, file: str, problems: list[Problem]) -> tuple[Entry, int]:
     width, height = content.get("imageWidth"), content.get("imageHeight")
     size = (height, width) if type(width) is int and type(height) is int and min(width, height) > 0 else None
     said = content.get("imagePath")
-    names = (said, Path(path.stem).name) if isinstance(said, str) and said else (path.stem,)
+    names = (said, path.stem) if isinstance(said, str) and said else (path.stem,)
     return Entry(names, file, boxes, size), outlines
 
 

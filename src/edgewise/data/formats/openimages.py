@@ -3,7 +3,16 @@
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from edgewise.data.formats.entries import Box, Entry, Source, build, decimal, labels_of, numbered, relative
+from edgewise.data.formats.entries import (
+    Box,
+    Entry,
+    Found,
+    build_splits,
+    decimal,
+    labels_of,
+    numbered,
+    relative,
+)
 from edgewise.data.formats.sheets import header, rows
 from edgewise.data.problems import problem
 from edgewise.data.records import Problem, RawSplit
@@ -25,27 +34,14 @@ def read(data: Path, wanted: Collection[str]) -> dict[str, RawSplit]:
 
     Groups (IsGroupOf) are crowds. An image that a CSV does not name is not part of the split.
     """
-    files, problems = find(data), dict[str, list[Problem]]()
-    folder = data.parent if data.is_file() else data
+    files, folder = find(data), data.parent if data.is_file() else data
     words = _words(folder)
-    read = {
-        name: _entries(file, relative(file, folder), words, problems.setdefault(name, []))
-        for name, file in files.items()
-    }
-    categories = numbered(labels_of(entry for entries in read.values() for entry in entries))
-    return {
-        name: build(
-            name,
-            Source(data, NAME, files[name]),
-            entries,
-            categories,
-            [files[name].parent, folder],
-            fractions=True,
-            problems=problems[name],
-        )
-        for name, entries in read.items()
-        if name in wanted
-    }
+    read: dict[str, Found] = {}
+    for name, file in files.items():
+        problems: list[Problem] = []
+        entries = _entries(file, relative(file, folder), words, problems)
+        read[name] = Found(entries, [file.parent, folder], problems, fractions=True)
+    return build_splits(data, NAME, files, read, numbered(labels_of(read)), wanted)
 
 
 def is_openimages(file: Path) -> bool:

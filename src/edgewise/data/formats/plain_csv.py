@@ -1,9 +1,19 @@
-"""Plain CSV: a line a box with image path, corners in pixels and class name, under any usual titles."""
+"""Plain CSV: a line a box with image path, corners or sides in pixels and class name, under usual titles."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from edgewise.data.formats.entries import Box, Entry, Source, build, decimal, labels_of, numbered, relative
+from edgewise.data.formats.entries import (
+    Box,
+    Entry,
+    Found,
+    build_splits,
+    decimal,
+    labels_of,
+    numbered,
+    relative,
+)
 from edgewise.data.formats.openimages import is_openimages
 from edgewise.data.formats.sheets import header, rows
 from edgewise.data.problems import problem
@@ -14,16 +24,19 @@ NAME = "CSV"
 
 TITLES = {
     "image": ("path", "image", "imagepath", "filename", "file", "filepath", "img", "imagename", "imageid"),
-    "x1": ("x1", "xmin", "left", "bboxx1"),
-    "y1": ("y1", "ymin", "top", "bboxy1"),
+    "x1": ("x1", "xmin", "left", "bboxx1", "x", "bboxx"),
+    "y1": ("y1", "ymin", "top", "bboxy1", "y", "bboxy"),
     "x2": ("x2", "xmax", "right", "bboxx2"),
     "y2": ("y2", "ymax", "bottom", "bboxy2"),
+    "w": ("w", "bboxw", "bboxwidth", "boxwidth", "width"),
+    "h": ("h", "bboxh", "bboxheight", "boxheight", "height"),
     "label": ("label", "class", "classname", "category", "name", "labelname"),
     "split": ("split", "set", "subset"),
 }
 """What a column may be called, in small letters without spaces and signs."""
 
-_NEEDED = ("image", "x1", "y1", "x2", "y2", "label")
+_CORNERS = ("x1", "y1", "x2", "y2")
+_SIDES = ("x1", "y1", "w", "h")
 
 
 def find(data: Path) -> dict[str, Path]:
@@ -41,48 +54,43 @@ def find(data: Path) -> dict[str, Path]:
 
 
 def read(data: Path, wanted: Collection[str]) -> dict[str, RawSplit]:
-    """The wanted splits. Classes are numbered from 1 by their names. A line without corners is a negative.
+    """The wanted splits. Classes are numbered from 1 by their names. A line without numbers is a negative.
 
-    Corners that are all at most 1 are fractions of the image.
+    Corners that are all at most 1 are fractions of the image;
+    x and y beside a width are taken for its left top corner.
     """
-    files, problems = find(data), dict[str, list[Problem]]()
-    folder = data.parent if data.is_file() else data
+    files, folder = find(data), data.parent if data.is_file() else data
     shared = len(set(files.values())) < len(files)
-    read = {
-        name: _entries(file, relative(file, folder), problems.setdefault(name, []), name if shared else None)
-        for name, file in files.items()
-    }
-    everything = [entry for entries in read.values() for entry in entries]
-    largest = max((value for entry in everything for box in entry.boxes for value in box.corners), default=2)
-    note = "no corner is larger than 1: they are read as fractions of the image"
-    return {
-        name: build(
-            name,
-            Source(data, NAME, files[name]),
-            entries,
-            numbered(labels_of(everything)),
-            [files[name].parent, folder],
-            fractions=largest <= 1,
-            problems=problems[name],
-            notes=[note] if largest <= 1 else [],
-        )
-        for name, entries in read.items()
-        if name in wanted
-    }
+    read: dict[str, Found] = {}
+    for name, file in files.items():
+        problems: list[Problem] = []
+        entries = _entries(file, relative(file, folder), problems, name if shared else None)
+        read[name] = Found(entries, [file.parent, folder], problems)
+    boxes = (box for found in read.values() for entry in found.entries for box in entry.boxes)
+    fractions = max((value for box in boxes for value in box.corners), default=2) <= 1
+    notes = ["no corner is larger than 1: they are read as fractions of the image"] * fractions
+    if any("w" in (_columns(header(file)) or {}) for file in files.values()):
+        notes.append("boxes are read as left, top, width and height")
+    read = {name: replace(found, fractions=fractions, notes=notes) for name, found in read.items()}
+    return build_splits(data, NAME, files, read, numbered(labels_of(read)), wanted)
 
 
 def _columns(titles: Sequence[str]) -> dict[str, int] | None:
-    """Where the columns are, None if any is missing; in the usual order if the first line is a box."""
+    """Where the columns are, None if any is missing; in the usual order if the first line is a box.
+
+    Of x2, y2 and w, h only the former where both are there: then w and h are of the image.
+    """
     plain = ["".join(sign for sign in title.lower() if sign.isalnum()) for title in titles]
     found = {
         key: next(plain.index(word) for word in words if word in plain)
         for key, words in TITLES.items()
         if set(words) & set(plain)
     }
-    if set(_NEEDED) <= set(found):
-        return found
+    for form, other in ((_CORNERS, _SIDES), (_SIDES, _CORNERS)):
+        if {"image", *form, "label"} <= set(found):
+            return {key: found[key] for key in found if key in form or key not in other}
     if len(titles) == 6 and all(_is_number(title) for title in titles[1:5]) and not _is_number(titles[5]):
-        return {key: place for place, key in enumerate(_NEEDED)}
+        return {key: place for place, key in enumerate(("image", *_CORNERS, "label"))}
     return None
 
 
@@ -106,21 +114,27 @@ def _entries(file: Path, name: str, problems: list[Problem], split: str | None) 
         if split is not None and split_in(row["split"]) != split:
             continue
         boxes = images.setdefault(row["image"], [])
-        corners = [row[key] for key in ("x1", "y1", "x2", "y2")]
-        if not any((*corners, row["label"])):
+        if not any(row[key] for key in (*_form(row), "label")):
             continue
         try:
-            boxes.append(_box(row, corners, number))
+            boxes.append(_box(row, number))
         except ValueError as error:
             problems.append(problem("entry-malformed", f"{name}:{number}", str(error)))
     return [Entry((image,), name, boxes) for image, boxes in images.items()]
 
 
-def _box(row: Mapping[str, str], corners: Sequence[str], number: int) -> Box:
+def _form(row: Mapping[str, str]) -> tuple[str, ...]:
+    """The four keys that a line says its box by."""
+    return _SIDES if "w" in row else _CORNERS
+
+
+def _box(row: Mapping[str, str], number: int) -> Box:
+    given = [row[key] for key in _form(row)]
     try:
-        x1, y1, x2, y2 = map(decimal, corners)
+        x1, y1, x2, y2 = map(decimal, given)
     except ValueError:
-        raise ValueError(f"corners are {', '.join(map(repr, corners))}; expected numbers") from None
+        raise ValueError(f"its box is {', '.join(map(repr, given))}; expected numbers") from None
     if not row["label"]:
         raise ValueError("a box without a class name")
-    return Box((x1, y1, x2, y2), row["label"], number)
+    corners = (x1, y1, x1 + x2, y1 + y2) if "w" in row else (x1, y1, x2, y2)
+    return Box(corners, row["label"], number)

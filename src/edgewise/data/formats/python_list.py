@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgewise.data.formats.entries import Box, Entry, Source, build, labels_of, numbered
+from edgewise.data.formats.entries import Box, Entry, Found, build_splits, labels_of, numbered
 from edgewise.data.problems import problem
 from edgewise.data.records import Problem, RawSplit
 from edgewise.data.splits import SPLITS, split_name
@@ -26,14 +26,11 @@ def read(records: Sequence[Mapping[str, Any]]) -> dict[str, RawSplit]:
             entries[split].append(_entry(number, one))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             problems["train"].append(problem("entry-malformed", f"record {number}", _expected(error)))
-    everything = [entry for split in entries.values() for entry in split]
-    categories = numbered(labels_of(everything))
-    source = Source(Path(), NAME, Path("records"))
-    return {
-        name: build(name, source, found, categories, [], problems=problems[name])
-        for name, found in entries.items()
-        if found or problems[name]
+    read = {
+        name: Found(entries[name], [], problems[name]) for name in SPLITS if entries[name] or problems[name]
     }
+    files = dict.fromkeys(SPLITS, Path("records"))
+    return build_splits(Path(), NAME, files, read, numbered(labels_of(read)))
 
 
 def _entry(number: int, one: Mapping[str, Any]) -> Entry:

@@ -11,8 +11,8 @@ from pathlib import Path
 from edgewise.data.formats.entries import (
     Box,
     Entry,
-    Source,
-    build,
+    Found,
+    build_splits,
     decimal,
     labels_of,
     numbered,
@@ -49,10 +49,13 @@ def find(data: Path) -> dict[str, Path]:
 
 
 def read(data: Path, wanted: Collection[str]) -> dict[str, RawSplit]:
-    """The wanted splits. All are read, since the classes are those of all, numbered from 1 by their names."""
+    """The wanted splits. All are read, since the classes are those of all.
+
+    They are numbered from 1: those of labelmap.txt in its order, then others by their names.
+    """
     root, files = _root(data), find(data)
     assert root is not None
-    found: dict[str, tuple[list[Entry], list[Problem]]] = {}
+    read: dict[str, Found] = {}
     for name, file in files.items():
         problems: list[Problem] = []
         paths = sorted(file.glob("*.xml")) if file.is_dir() else _listed(file, root / "Annotations")
@@ -60,22 +63,8 @@ def read(data: Path, wanted: Collection[str]) -> dict[str, RawSplit]:
         if file.is_dir() and len(files) == 1:
             folders = (root / "JPEGImages", root / "images", file)
             entries += undeclared(folders, entries, paths, data)
-        found[name] = entries, problems
-    everything = [entry for entries, _ in found.values() for entry in entries]
-    categories = numbered(_named(root) or labels_of(everything))
-    categories |= numbered(sorted(set(labels_of(everything)) - set(categories.values())), len(categories) + 1)
-    return {
-        name: build(
-            name,
-            Source(data, NAME, files[name]),
-            entries,
-            categories,
-            [root, *([files[name]] if files[name].is_dir() else [])],
-            problems=problems,
-        )
-        for name, (entries, problems) in found.items()
-        if name in wanted
-    }
+        read[name] = Found(entries, [root, *([file] if file.is_dir() else [])], problems)
+    return build_splits(data, NAME, files, read, numbered([*_named(root), *labels_of(read)]), wanted)
 
 
 def read_image(path: Path, data: Path, problems: list[Problem], name: str = "") -> list[Entry]:

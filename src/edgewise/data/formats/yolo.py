@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from edgewise.data.formats.entries import Box, Entry, Source, around, build, relative
+from edgewise.data.formats.entries import Box, Entry, Found, around, build_splits, relative
 from edgewise.data.formats.places import drop, image_paths, parts_of
 from edgewise.data.problems import problem
 from edgewise.data.records import Problem, RawSplit
@@ -53,33 +53,22 @@ def read(data: Path, wanted: Collection[str]) -> dict[str, RawSplit]:
     layout = _layout(data)
     assert layout is not None
     needed = [name for name in SPLITS if name in layout.splits and (name in wanted or layout.names is None)]
-    source = Source(data, NAME, data)
-    read: dict[str, tuple[list[Entry], list[Problem]]] = {}
+    root = data.parent if data.is_file() else data
+    read: dict[str, Found] = {}
     for name in needed:
         problems: list[Problem] = []
-        entries = [
-            one for path in layout.splits[name] for one in _entries(path, name, layout, source.root, problems)
-        ]
-        read[name] = entries, problems
+        paths = layout.splits[name]
+        entries = [one for path in paths for one in _entries(path, name, layout, root, problems)]
+        read[name] = Found(entries, layout.bases, problems, fractions=True)
     names, notes = layout.names, layout.notes
     if names is None:
-        numbers = {int(box.label) for entries, _ in read.values() for one in entries for box in one.boxes}
+        boxes = (box for found in read.values() for entry in found.entries for box in entry.boxes)
+        numbers = {int(box.label) for box in boxes}
         names = {number: str(number) for number in sorted(numbers)}
         notes = (*notes, f"no file such as data.yaml or {_NAME_FILES[0]} names the classes: they are numbers")
-    return {
-        name: build(
-            name,
-            replace(source, file=layout.splits[name][0]),
-            entries,
-            names,
-            layout.bases,
-            fractions=True,
-            problems=problems,
-            notes=notes,
-        )
-        for name, (entries, problems) in read.items()
-        if name in wanted
-    }
+    read = {name: replace(found, notes=notes) for name, found in read.items()}
+    files = {name: paths[0] for name, paths in layout.splits.items()}
+    return build_splits(data, NAME, files, read, names, wanted)
 
 
 # ── finding ────────────────────────────────────────────────────────────────────────────────────────
