@@ -36,6 +36,7 @@ def test_a_validation_split_is_held_out_for_whoever_asks(tmp_path: Path) -> None
         assert (len(train), len(val)) == (8, 2)
         assert not set(train.paths) & set(val.paths)
         assert val.paths == open_splits(given)["val"].paths
+        assert list(open_splits(given, ("val", "test"))) == ["val"]
         assert "2 of the 10 training images" in val.notes[0]
         assert train.notes == val.notes
         assert {name: len(split.images) for name, split in read_splits(given).items()} == {
@@ -55,6 +56,10 @@ def test_a_file_serves_as_the_splits_it_does_not_say(tmp_path: Path) -> None:
     (data / "boxes.json").rename(data / "val.json")
     assert list(available_splits(data / "val.json")) == ["val"]
     assert [len(open_dataset(data / "val.json", name)) for name in ("train", "val", "test")] == [10, 10, 10]
+    (data / "val.json").write_text(coco(4, {1: "dog"}))
+    (data / "val.json").rename(data / "train.json")
+    with pytest.raises(FileNotFoundError, match="no val split; found train"):  # too few to hold one out
+        open_dataset(data / "train.json", "val")
 
 
 def test_classes_are_those_of_all_splits_by_name(tmp_path: Path) -> None:

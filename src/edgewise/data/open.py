@@ -1,6 +1,6 @@
 """Opening a data set, whatever its format: the one way in for training, evaluation and the doctor."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from edgewise.data.dataset import Dataset
 from edgewise.data.formats import FORMATS, Format, python_list
 from edgewise.data.records import RawSplit
-from edgewise.data.splits import split_name, with_validation
+from edgewise.data.splits import SPLITS, split_name, with_validation
 
 Data = str | Path | Sequence[Mapping[str, Any]]
 """A folder or file in any of the formats, or records (see `formats.python_list`)."""
@@ -18,22 +18,22 @@ def open_dataset(data: Data, split: str) -> Dataset:
     """The split `split` of a data set: train, val or test, by any of their usual names.
 
     A validation split that is not there is held out of the training images, always the same ones. One
-    annotation file that says no other split serves as `test` in whole.
+    annotation file of one split serves as the others in whole, but not training images to validate on.
 
     FileNotFoundError if there is no such split or images are missing; ValueError, naming file and line or
     id, for the first annotation that cannot be right. What can be mended is, and `notes` say so.
     """
     name = split_name(split)
-    splits = _read(data, name)
-    if name not in splits:
-        found = ", ".join(f"{name} ({path})" for name, path in available_splits(data).items())
+    raw = _read(data, {name}).get(name) or _whole(data, name)
+    if raw is None:
+        found = ", ".join(f"{other} ({path})" for other, path in available_splits(data).items())
         raise FileNotFoundError(f"{_called(data)}: no {name} split; found {found}; name one of these")
-    return Dataset(splits[name])
+    return Dataset(raw)
 
 
-def open_splits(data: Data) -> dict[str, Dataset]:
-    """Every split of a data set, read once: what `open_dataset` gives for each of `available_splits`."""
-    return {name: Dataset(split) for name, split in read_splits(data).items()}
+def open_splits(data: Data, wanted: Collection[str] = tuple(SPLITS)) -> dict[str, Dataset]:
+    """Those of the wanted splits that there are, read once: what `open_dataset` gives for each."""
+    return {name: Dataset(split) for name, split in _read(data, wanted).items() if name in wanted}
 
 
 def read_splits(data: Data) -> dict[str, RawSplit]:
@@ -59,23 +59,32 @@ def available_splits(data: Data) -> dict[str, Path]:
     _, files, _ = _recognise(Path(data))
     if "val" in files or "train" not in files:
         return files
-    return {name: split.file for name, split in _read(data, "val").items()} | files
+    return {name: split.file for name, split in _read(data, {"val"}).items()} | files
 
 
-def _read(data: Data, wanted: str) -> dict[str, RawSplit]:
-    """The wanted split if there is one, and what has to be read with it."""
+def _read(data: Data, wanted: Collection[str]) -> dict[str, RawSplit]:
+    """The wanted splits that there are, and what has to be read with them."""
     if not isinstance(data, str | Path):
         return read_splits(data)
     path = Path(data)
     found, files, note = _recognise(path)
-    if wanted == "val" and wanted not in files:
-        wanted = "train"
-    lone = path.is_file() and len(files) == 1
-    splits = _noted(found.read(path, set(files) if lone else {wanted} & set(files)), note)
-    if lone and wanted not in splits:
-        (whole,) = splits.values()
-        return {wanted: replace(whole, name=wanted)}
+    needed = {"train" if name == "val" and "val" not in files else name for name in wanted} & set(files)
+    splits = _noted(found.read(path, needed), note)
     return splits if "val" in files else with_validation(splits)
+
+
+def _whole(data: Data, name: str) -> RawSplit | None:
+    """All of one annotation file as the split `name`, if all of it is another split.
+
+    But none is validated on with the images it is trained on.
+    """
+    if not isinstance(data, str | Path) or not Path(data).is_file():
+        return None
+    splits = written_splits(data)
+    if len(splits) > 1 or (name == "val" and "train" in splits):
+        return None
+    (whole,) = splits.values()
+    return replace(whole, name=name)
 
 
 def _noted(splits: dict[str, RawSplit], notes: tuple[str, ...]) -> dict[str, RawSplit]:
