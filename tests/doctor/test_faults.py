@@ -76,8 +76,8 @@ def repeated(folder: Path) -> None:
     coco.add("train", "copy.jpg", coco.image("train", 3).read_bytes())
 
 
-def without_dogs(folder: Path) -> None:
-    Coco(folder).edit("val", lambda coco: [one.update(category_id=1) for one in coco["annotations"]])
+def without_dogs(folder: Path, split: str = "val") -> None:
+    Coco(folder).edit(split, lambda coco: [one.update(category_id=1) for one in coco["annotations"]])
 
 
 def crowded(folder: Path) -> None:
@@ -187,6 +187,10 @@ CASES = {
         without_dogs, "info", "class-absent", "val/_annotations.coco.json",
         "1 of 2 classes have no box in this split: dog",
     ),
+    "class that only validation has": Case(
+        lambda f: without_dogs(f, "train"), "warning", "class-untaught", "val split",
+        r"classes without a box in train: 'dog' \(2\)",
+    ),
     "more boxes than queries": Case(
         crowded, "warning", "boxes-above-queries", "train/0.jpg", "31 boxes, but the model has 30 queries",
     ),
@@ -238,6 +242,7 @@ def test_nothing_else_is_found(case: Case, tmp_path: Path) -> None:
     follows = {
         "rare class": {"boxes-above-queries"},
         "empty training split": {"class-absent"},
+        "class that only validation has": {"class-absent"},
     }
     name = next(name for name, one in CASES.items() if one is case)
     assert {one.kind for one in found_in(tmp_path).problems} - follows.get(name, set()) == {case.kind}

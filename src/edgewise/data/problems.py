@@ -181,6 +181,14 @@ def box_faults(table: Table) -> dict[str, Bool[np.ndarray, " N"]]:
     }
 
 
+def sound(split: RawSplit) -> Bool[np.ndarray, " N"]:
+    """The boxes, crowds among them, of a known class and without a fault, but perhaps over the border."""
+    faults = box_faults(split.table)
+    faulty = np.logical_or.reduce([mask for kind, mask in faults.items() if kind != "box-over-border"])
+    found: np.ndarray = ~faulty & np.isin(split.table.category_ids, list(split.categories))
+    return found
+
+
 def clip(table: Table) -> Float64[np.ndarray, "N 4"]:
     """The boxes cut at the borders of their images."""
     limits = np.where(np.isnan(table.limits), np.inf, table.limits)

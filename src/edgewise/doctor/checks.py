@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from edgewise.data.formats.entries import relative
 from edgewise.data.problems import STOPS, Fault, clip
 from edgewise.data.records import Problem, RawImage, RawSplit
 from edgewise.doctor.likeness import lookalikes
 from edgewise.doctor.scan import Scan
-from edgewise.doctor.statistics import RARE, Statistics, usable
+from edgewise.doctor.statistics import RARE, Statistics, by, usable
 
 FAULTS: dict[str, Fault] = {
     "note": Fault("info", "read so"),  # a choice between several ways to read the folder
@@ -24,6 +25,7 @@ FAULTS: dict[str, Fault] = {
     "image-repeated": Fault("warning", "every copy counts"),
     "image-in-two-splits": Fault("warning", "used in both, so that scores flatter"),
     "image-alike": Fault("info", "used; neighbours of a scene or video belong in one split"),
+    "class-untaught": Fault("warning", "it is never found; add images with it to train, or leave it out"),
     "class-imbalance": Fault("info", "images are seen equally often; repeat_factor shows rare classes more"),
     # against the settings
     "boxes-above-queries": Fault(
@@ -46,12 +48,7 @@ def problem(kind: str, where: str, message: str) -> Problem:
 
 def place(path: Path, split: RawSplit) -> str:
     """A path as a user knows it: from the data set's folder where it lies in there."""
-    return path.relative_to(split.root).as_posix() if path.is_relative_to(split.root) else str(path)
-
-
-def by(size: tuple[int, int]) -> str:
-    """«480x640»: height x width, as everywhere."""
-    return f"{size[0]}x{size[1]}"
+    return relative(path, split.root)
 
 
 # ── image files ────────────────────────────────────────────────────────────────────────────────────
@@ -95,6 +92,18 @@ def balance_problems(split: RawSplit, counts: Statistics) -> Iterator[Problem]:
         most = f"{next(iter(counts.classes))!r} ({frequent})"
         message = f"over {RARE} times fewer boxes than of {most}: {listed}"
         yield problem("class-imbalance", f"{split.name} split", message)
+
+
+def untaught_problems(counts: Mapping[str, Statistics]) -> Iterator[Problem]:
+    """Classes with boxes in another split, but none in the training split to learn from."""
+    taught = counts["train"].classes
+    for split, one in counts.items():
+        untaught = [
+            f"{name!r} ({count})" for name, count in one.classes.items() if count and not taught[name]
+        ]
+        if untaught:
+            message = f"classes without a box in train: {', '.join(untaught)}"
+            yield problem("class-untaught", f"{split} split", message)
 
 
 def likeness_problems(splits: Mapping[str, RawSplit], scans: Scans) -> Iterator[Problem]:

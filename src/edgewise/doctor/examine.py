@@ -89,8 +89,8 @@ def examine(
     counts = {name: statistics(split) for name, split in splits.items()}
     if isinstance(size, int):
         train = counts.get("train")
-        seen = train is not None and len(train.image_sizes) > 0
-        size = input_size(train.facts, size)[0] if train and seen else (size, size)
+        known = train is not None and len(train.image_sizes) > 0
+        size = input_size(train.facts, size)[0] if train and known else (size, size)
     found: list[Problem] = []
     for note in dict.fromkeys(note for split in splits.values() for note in split.notes):
         found.append(checks.problem("note", data.name or str(data), note))
@@ -101,6 +101,8 @@ def examine(
         found += checks.setting_problems(split, counts[name], size, queries)
     if "train" in splits:
         found += checks.balance_problems(splits["train"], counts["train"])
+        if counts["train"].boxes:
+            found += checks.untaught_problems(counts)
     found += checks.likeness_problems(splits, scans)
     kinds = list(dict.fromkeys(one.kind for one in found))
     return Diagnosis(

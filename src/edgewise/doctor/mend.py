@@ -12,11 +12,12 @@ from jaxtyping import Float64
 from PIL import Image
 
 from edgewise.data.convert import check_new_folder, file_names, write_coco
-from edgewise.data.problems import box_faults, clip
+from edgewise.data.problems import clip, sound
 from edgewise.data.records import Problem, RawImage, RawSplit
-from edgewise.doctor.checks import PAIRS, by, place, repeated, twins
+from edgewise.doctor.checks import PAIRS, place, repeated, twins
 from edgewise.doctor.examine import Diagnosis
 from edgewise.doctor.scan import Scan
+from edgewise.doctor.statistics import by
 from edgewise.images import read_image
 
 BOX, ENTRY, IMAGE = "the box is left out", "it is left out", "the image is left out"
@@ -175,9 +176,7 @@ def _write(split: RawSplit, scans: Mapping[Path, Scan], folder: Path) -> None:
 
 def _clean(split: RawSplit) -> RawSplit:
     """The split with the boxes that training takes and crowds, clipped, and each class once."""
-    table, faults = split.table, box_faults(split.table)
-    bad = np.logical_or.reduce([mask for kind, mask in faults.items() if kind != "box-over-border"])
-    good = ~bad & np.isin(table.category_ids, list(split.categories))
+    table, good = split.table, sound(split)
     corners, names = clip(table), split.categories
     first_id = {name: number for number, name in list(names.items())[::-1]}
     images = []

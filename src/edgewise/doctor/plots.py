@@ -42,16 +42,7 @@ def size_plot(counts: Mapping[str, Statistics], size: tuple[int, int], path: Pat
     low = min((float(one.min()) for one in sides.values()), default=1.0)
     bins = np.geomspace(min(0.5 * READABLE, max(low, 0.1)), max(size), 40)
     for split, values in sides.items():
-        shares = np.full(len(values), 100 / len(values))
-        axes.hist(
-            values,
-            bins,
-            weights=shares,
-            histtype="step",
-            linewidth=1.8,
-            color=COLOURS.get(split),
-            label=split,
-        )
+        _shares(axes, values, bins, split)
     axes.axvspan(bins[0], READABLE, color="0.92", zorder=0)
     axes.text(READABLE, 0.99, f" {READABLE} px", transform=axes.get_xaxis_transform(), va="top", color="0.4")
     axes.set(xscale="log", xlabel=f"shorter side of a box in px, at an input of {size[0]}x{size[1]}")
@@ -69,16 +60,7 @@ def count_plot(counts: Mapping[str, Statistics], queries: int, path: Path) -> No
     step = max(1, -(-(most + 1) // 40))
     bins = np.arange(0, most + step + 1, step) - 0.5
     for split, one in counts.items():
-        shares = np.full(len(one.per_image), 100 / max(1, len(one.per_image)))
-        axes.hist(
-            one.per_image,
-            bins,
-            weights=shares,
-            histtype="step",
-            linewidth=1.8,
-            color=COLOURS.get(split),
-            label=split,
-        )
+        _shares(axes, one.per_image, bins, split)
     if most > queries / 2:
         axes.axvline(queries, color="black", linewidth=0.8, linestyle=":")
         axes.text(
@@ -86,6 +68,13 @@ def count_plot(counts: Mapping[str, Statistics], queries: int, path: Path) -> No
         )
     axes.set(xlabel="boxes in an image", ylabel="% of the images", xlim=(bins[0], None))
     _finish(figure, axes, "Boxes in an image", path)
+
+
+def _shares(axes: Any, values: np.ndarray, bins: np.ndarray, split: str) -> None:
+    """The outline of how many percent of the values lie in each bin."""
+    weights = np.full(len(values), 100 / max(1, len(values)))
+    look = {"histtype": "step", "linewidth": 1.8, "color": COLOURS.get(split), "label": split}
+    axes.hist(values, bins, weights=weights, **look)
 
 
 def _canvas(height: float = 4.2) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from edgewise.config import STRIDE
 from edgewise.data.facts import facts_of
-from edgewise.data.problems import box_faults, clip
+from edgewise.data.problems import clip, sound
 from edgewise.data.records import RawSplit
 from edgewise.recipe import DataFacts
 
@@ -95,10 +95,13 @@ def statistics(split: RawSplit) -> Statistics:
 
 def usable(split: RawSplit) -> Bool[np.ndarray, " N"]:
     """Which boxes training takes: of a known class, neither crowd nor faulty, in an image of known size."""
-    table, faults = split.table, box_faults(split.table)
-    bad = np.logical_or.reduce([mask for kind, mask in faults.items() if kind != "box-over-border"])
-    mask: np.ndarray = ~(bad | table.crowd | np.isnan(table.limits).any(1))
-    return mask & np.isin(table.category_ids, list(split.categories))
+    taken: np.ndarray = sound(split) & ~split.table.crowd & ~np.isnan(split.table.limits).any(1)
+    return taken
+
+
+def by(size: tuple[int, int]) -> str:
+    """«480x640»: height x width, as everywhere."""
+    return f"{size[0]}x{size[1]}"
 
 
 # ── advice ─────────────────────────────────────────────────────────────────────────────────────────
@@ -135,13 +138,13 @@ def readable_size(train: Statistics, size: tuple[int, int]) -> tuple[int, int]:
 def _input_size(train: Statistics, size: tuple[int, int]) -> str:
     needed = readable_size(train, size)
     share = float(np.greater_equal(train.at(size).min(1), READABLE).mean())
-    now = f"at {_by(size)}, {share:.0%} of the boxes have both sides of at least {READABLE} px"
+    now = f"at {by(size)}, {share:.0%} of the boxes have both sides of at least {READABLE} px"
     if needed <= size:
-        return f"{_by(size)} is enough: {now}; {SHARE:.0%} still have them at {_by(needed)}"
+        return f"{by(size)} is enough: {now}; {SHARE:.0%} still have them at {by(needed)}"
     if needed[0] > FAR * size[0]:
-        return f"{now}; {SHARE:.0%} would have them at {_by(needed)} only: see tiles"
+        return f"{now}; {SHARE:.0%} would have them at {by(needed)} only: see tiles"
     cost = needed[0] * needed[1] / (size[0] * size[1])
-    return f"{now}, {SHARE:.0%} have them at {_by(needed)}: train at that, for {cost:.1f} times the time"
+    return f"{now}, {SHARE:.0%} have them at {by(needed)}: train at that, for {cost:.1f} times the time"
 
 
 def _queries(train: Statistics, queries: int) -> str:
@@ -157,12 +160,12 @@ def _tiles(train: Statistics, size: tuple[int, int]) -> str:
     height, width = np.median(train.image_sizes, 0).astype(int).tolist()
     box = float(np.quantile(train.pixels.min(1), 1 - SHARE, method="lower"))
     tile = STRIDE * max(1, int(box * min(size) / READABLE) // STRIDE)
-    images = f"images are {_by((height, width))} in the median"
+    images = f"images are {by((height, width))} in the median"
     if readable_size(train, size)[0] <= FAR * size[0] or tile >= min(height, width):
         return f"not needed: {images}, and their boxes large enough in them"
     return (
         f"{images}, and a tenth of the boxes below {box:.0f} px: cut them into overlapping tiles of about "
-        f"{tile} px, each of which fills an input of {_by(size)}"
+        f"{tile} px, each of which fills an input of {by(size)}"
     )
 
 
@@ -175,7 +178,3 @@ def _sampling(train: Statistics) -> str:
         f"{most!r} has {counts[most]} boxes, {least!r} {counts[least]}: repeat_factor shows images with "
         "rare classes more often"
     )
-
-
-def _by(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
