@@ -10,7 +10,7 @@ import yaml
 from edgewise.evaluation.report import PICTURES
 from edgewise.report import Picture, Table, write_report
 
-CLASS_COLUMNS = {
+HEADINGS = {
     "count": "boxes",
     "ap": "AP",
     "ap50": "AP50",
@@ -67,8 +67,8 @@ def _classes(metrics: Mapping[str, Any]) -> Table:
     rows = {**metrics["per_class"], "all": metrics}
     return Table(
         "By class; precision and recall are those at the score of the best F1",
-        ("class", *CLASS_COLUMNS.values()),
-        [(name, *(_show(one[key]) for key in CLASS_COLUMNS)) for name, one in rows.items()],
+        ("class", *HEADINGS.values()),
+        [(name, *(_show(one[key]) for key in HEADINGS)) for name, one in rows.items()],
     )
 
 

@@ -207,6 +207,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _splits(data: Data) -> dict[str, RawSplit]:
+    """Every split of `data`, which may be of a format that only this module reads."""
     if isinstance(data, str | Path) and Path(data).is_dir():
         for read in (_of_createml, _of_dota):
             if records := read(Path(data)):

@@ -46,6 +46,7 @@ def transformed(sample: Sample, transform: Transform, key: Sequence[int]) -> Sam
 
 
 def name_of(transform: Transform) -> str:
+    """What a transform is called in errors: the name of the function, or of its class."""
     return str(getattr(transform, "__qualname__", type(transform).__qualname__))
 
 
