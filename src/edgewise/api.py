@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edgewise.predict.sources import Source
     from edgewise.processes import Processes
     from edgewise.thresholds import Thresholds
-    from edgewise.train.plan import AugmentName, RecipeName
+    from edgewise.train.plan import AugmentName, Order, RecipeName
     from edgewise.train.state import TrainSet
 
 
@@ -227,48 +227,13 @@ class Detector:
         """
         from rich.console import Console
 
-        from edgewise.train.distributed import joined, main_process, restarted
-        from edgewise.train.memory import explained
-        from edgewise.train.plan import Wishes, open_data, plan
-        from edgewise.train.selfcheck import run_selfchecks
-        from edgewise.train.state import check_free
+        from edgewise.train.plan import Order, Wishes
 
-        several = devices > 1 or local_rank() is not None
-        if several and (batch == "auto" or lr == "find"):
-            asked = 'batch="auto"' if batch == "auto" else 'lr="find"'
-            raise ValueError(
-                f"{asked} is found by one process; find it with one, and give several the number"
-            )
-        if devices > 1:
-            options = dict[str, Any](
-                epochs=epochs,
-                size=size,
-                batch=batch,
-                lr=lr,
-                seed=seed,
-                recipe=recipe,
-                augment=augment,
-                transform=transform,
-                settings=settings,
-                changes=dict(changes or {}),
-                selfcheck=selfcheck,
-                resume=resume,
-                out=out,
-            )
-            return self._train_apart(devices, data, options)
-        console = console or Console(stderr=True)
-        if not main_process():
-            console = Console(quiet=True)
-        folder = Path(out)
-        if restarted() and (folder / "last.state").exists():
-            console.print("a process died; all go on from the last checkpoint")
-            resume = True
-        train_set, val_set = open_data(data, console)
         wishes = Wishes(
             epochs=epochs,
             size=size,
-            batch=None if batch == "auto" else batch,
-            lr=None if lr == "find" else lr,
+            batch=batch,
+            lr=lr,
             seed=seed,
             device=None if self.device == resolve_device("auto") else str(self.device),
             recipe=recipe,
@@ -276,59 +241,77 @@ class Detector:
             settings=settings,
             changes=changes,
         )
-        resumed = folder if resume else None
-        config, reasons = plan(train_set, self.config, self.trained, wishes, resumed)
-        if batch == "auto" and not resume:
-            wishes = replace(wishes, batch=self._auto_batch(train_set, config, console))
-            config, reasons = plan(train_set, self.config, self.trained, wishes)
-        for reason in reasons:
-            console.print(reason, markup=False, highlight=False)
-        if lr == "find" and not resume:
-            config = config.updated(self._found_rate(train_set, config, folder, transform, console))
+        order = Order(data, Path(out), wishes, transform, selfcheck, resume)
+        if devices > 1 or local_rank() is not None:
+            order.check_several()
+        if devices > 1:
+            return self._train_apart(devices, order)
+        return self._train_here(order, console or Console(stderr=True))
+
+    def _train_here(self, order: "Order", console: "Console") -> Run:
+        """`train` in this process, alone or as one of several that torchrun has started."""
+        from rich.console import Console
+
+        from edgewise.train.distributed import joined, main_process, restarted
+        from edgewise.train.memory import explained
+        from edgewise.train.plan import open_data, plan
+        from edgewise.train.selfcheck import run_selfchecks
+        from edgewise.train.state import NAME, check_free
+
+        console = console if main_process() else Console(quiet=True)
+        resume = order.resume
+        if restarted() and (order.folder / NAME).exists():
+            console.print("a process died; all go on from the last checkpoint")
+            resume = True
+        if not resume:
+            check_free(order.folder)
+        train_set, val_set = open_data(order.data, console)
+        fit = partial(
+            self.fit, train_set, val_set, out=order.folder, transform=order.transform, console=console
+        )
+        if resume:
+            config, _ = plan(train_set, self.config, self.trained, order.wishes, order.folder)
+            return fit(config=config, resume=True)
+        model, config = self._start(order, train_set, console)
         with joined() as processes:
-            if selfcheck and not resume:
-                check_free(folder)
-                model = self._with_classes(train_set.class_names, config.seed)
-                device = resolve_device(config.device)
+            if order.selfcheck:
                 with explained(config):
                     run_selfchecks(
                         model,
                         train_set,
                         val_set,
                         config,
-                        folder,
+                        order.folder,
                         console,
-                        device,
-                        transform=transform,
+                        transform=order.transform,
                         processes=processes,
                     )
-            return self.fit(
-                train_set, val_set, config, folder, transform=transform, resume=resume, console=console
-            )
+            return fit(config=config, model=model)
 
-    def _auto_batch(self, train_set: "Dataset", config: TrainConfig, console: "Console") -> int:
-        from edgewise.train.memory import auto_batch
-
-        model = self._with_classes(train_set.class_names, config.seed)
-        return auto_batch(model, train_set, config, resolve_device(config.device), console)
-
-    def _found_rate(
-        self,
-        train_set: "Dataset",
-        config: TrainConfig,
-        folder: Path,
-        transform: "Transform | None",
-        console: "Console",
-    ) -> dict[str, float]:
-        """The rates that a range test suggests; its course is drawn in `folder`."""
+    def _start(self, order: "Order", train_set: "Dataset", console: "Console") -> tuple[DFine, TrainConfig]:
+        """What a run begins with: the model, and settings with their reasons printed."""
         from edgewise.train.lr_range import draw_range, find_rate
+        from edgewise.train.memory import auto_batch
+        from edgewise.train.plan import plan
 
-        model = self._with_classes(train_set.class_names, config.seed)
-        found = find_rate(model, train_set, config, resolve_device(config.device), transform, console)
-        folder.mkdir(parents=True, exist_ok=True)
-        draw_range(found, folder / "lr_range.png")
-        console.print(f"{found}; drawn in {folder / 'lr_range.png'}", markup=False, highlight=False)
-        return found.changes
+        say = partial(console.print, markup=False, highlight=False)
+        wishes = order.wishes
+        config, reasons = plan(train_set, self.config, self.trained, wishes)
+        model = self._with_classes(train_set.class_names, config.seed, console)
+        device = resolve_device(config.device)
+        if wishes.batch == "auto":
+            wishes = replace(wishes, batch=auto_batch(model, train_set, config, device, console))
+            config, reasons = plan(train_set, self.config, self.trained, wishes)
+        for reason in reasons:
+            say(reason)
+        if wishes.lr == "find":
+            found = find_rate(model, train_set, config, device, order.transform, console)
+            picture = order.folder / "lr_range.png"
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            draw_range(found, picture)
+            say(f"{found}; drawn in {picture}")
+            config = config.updated(found.changes)
+        return model, config
 
     def fit(
         self,
@@ -337,11 +320,16 @@ class Detector:
         config: TrainConfig,
         out: str | Path,
         *,
+        model: DFine | None = None,
         transform: "Transform | None" = None,
         resume: bool = False,
         console: "Console | None" = None,
     ) -> Run:
-        """`train` on data sets that are open already, with settings that are complete."""
+        """`train` on data sets that are open already, with settings that are complete.
+
+        It begins with `model`, whose classes are those of `train_set`: by default this detector's, with the
+        rows of the classes that it knows.
+        """
         from rich.console import Console
 
         from edgewise.evaluation.run import categories_of
@@ -356,12 +344,19 @@ class Detector:
             categories_of(names, val_set)  # other classes fail now, not after an epoch
         if resume:
             model = _fresh(ModelConfig.model_validate(read_state(folder)["model_config"]), config.seed)
-        else:
+        elif model is None:
             model = self._with_classes(names, config.seed, console)
         with joined() as processes, explained(config):
             validate = None if val_set is None else partial(self._validate, val_set, config, processes)
             trainer = Trainer(
-                model, train_set, config, folder, validate, resume, processes, transform=transform
+                model,
+                train_set,
+                config,
+                folder,
+                validate=validate,
+                resume=resume,
+                processes=processes,
+                transform=transform,
             )
             self._adopt(model, names, train_set.category_ids, str(trainer.device))
             try:
@@ -379,7 +374,7 @@ class Detector:
         self._adopt(checkpoint.build(best), best.class_names, best.category_ids, device)
         self.trained, self._origin, self.thresholds = "detector", best, best.thresholds
 
-    def _train_apart(self, devices: int, data: "Data", options: dict[str, Any]) -> Run:
+    def _train_apart(self, devices: int, order: "Order") -> Run:
         """`train` in processes of its own, which start from this detector's weights."""
         from edgewise.train.distributed import launch
 
@@ -392,7 +387,7 @@ class Detector:
             start = Path(folder) / "start.safetensors"
             self.save(start)
             device = "auto" if auto else str(self.device)
-            run = launch(devices, _train_from, start, self.trained, device, data, options)
+            run = launch(devices, _train_from, start, self.trained, device, order)
         self._take(run.folder, str(self.device))
         return run
 
@@ -447,11 +442,13 @@ class Detector:
         return f"Detector({self.config.name!r}, {len(self.class_names)} classes, {height}x{width})"
 
 
-def _train_from(start: Path, trained: Start, device: str, data: "Data", options: dict[str, Any]) -> Run:
+def _train_from(start: Path, trained: Start, device: str, order: "Order") -> Run:
     """One of several processes of a training."""
+    from rich.console import Console
+
     detector = Detector.from_pretrained(start, device=device)
     detector.trained = trained
-    return detector.train(data, **options)
+    return detector._train_here(order, Console(stderr=True))
 
 
 def _fresh(config: ModelConfig, seed: int) -> DFine:

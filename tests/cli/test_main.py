@@ -120,15 +120,22 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) 
         main()
 
 
-def test_ctrl_c_says_how_to_go_on(edgewise: Edgewise, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(text: str | None) -> None:
+def test_ctrl_c(
+    weights: Path, photos: Path, edgewise: Edgewise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a training that has something to go on from says so."""
+
+    def interrupted(*given: object, **more: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("edgewise.cli.train.parse_size", interrupted)
-    assert edgewise("train", "data") == (
-        130,
-        "stopped; a training goes on with the same command and --resume",
-    )
+    monkeypatch.setattr("edgewise.api.Detector.train", interrupted)
+    monkeypatch.setattr("edgewise.api.Detector.predict", interrupted)
+    write_coco(tmp_path / "data", [SceneDataset(1, split="train", size=(96, 96))])
+    training = "train", tmp_path / "data", "--model", weights, "--out", tmp_path
+    assert edgewise("predict", weights, photos) == (130, "stopped")
+    assert edgewise(*training) == (130, "stopped")
+    (tmp_path / "last.state").touch()
+    assert edgewise(*training) == (130, "stopped; the same command with --resume goes on")
 
 
 # ── what the commands do ───────────────────────────────────────────────────────────────────────────

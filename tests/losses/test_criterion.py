@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from edgewise.config import LossConfig, MatchingConfig
 from edgewise.distributions import bin_values
-from edgewise.losses import Normalizers, detection_losses, match, stop_unless_finite
+from edgewise.losses import Normalizers, detection_losses, match
 from edgewise.structures import DenoisingQueries, LayerOutput, Matches, ModelOutput, Targets
 from edgewise.train.denoising import denoising_matches
 from tests.losses.golden import load_case, recorded_matches, recorded_name
@@ -279,21 +279,9 @@ def test_denoising_outputs_need_their_positives(generator: Generator) -> None:
         losses_of(replace(output, denoising=None), targets, positives)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run() -> None:
-    losses = {name: torch.tensor(1.0, requires_grad=True) for name in ("vfl/0", "fgl/2", "l1/1")}
-    stop_unless_finite(losses, 1203)
-    losses |= {"fgl/2": torch.tensor(math.nan)}
-    with pytest.raises(FloatingPointError, match=r"^step 1203: fgl/2 is nan$"):
-        stop_unless_finite(losses, 1203)
-    losses |= {"l1/1": torch.tensor(math.inf)}
-    with pytest.raises(FloatingPointError, match=r"^step 7: fgl/2 is nan, l1/1 is inf$"):
-        stop_unless_finite(losses, 7)
-
-
 def test_an_output_that_is_not_finite_gives_losses_that_are_not(generator: Generator) -> None:
     """The matching of broken outputs must not fail first, with a message about costs."""
     output, targets = random_output(1, generator), random_targets(2, generator=generator)
     with torch.no_grad():
         output.layers[1].logits[:] = math.nan
-    with pytest.raises(FloatingPointError, match="step 3: vfl/1 is nan"):
-        stop_unless_finite(losses_of(output, targets), 3)
+    assert losses_of(output, targets)["vfl/1"].isnan()

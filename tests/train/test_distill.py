@@ -1,5 +1,6 @@
 """A teacher: classes matched by name, unchanged by teaching, none where none is named."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,11 @@ from edgewise import checkpoint
 from edgewise.boxes import cxcywh_to_xyxy
 from edgewise.checkpoint import Checkpoint
 from edgewise.data.collate import collate
-from edgewise.distributions import bin_values, refined_boxes
+from edgewise.distributions import refined_boxes
 from edgewise.losses.teaching import Lesson, lesson
 from edgewise.structures import Batch
 from edgewise.train.distill import Teacher, load_teacher
+from edgewise.train.learner import Learner
 from edgewise.train.step import pass_losses
 from tests.train.tiny import NAMES, Patches, settings, tiny_config, tiny_model, trainer
 
@@ -72,8 +74,8 @@ def test_a_run_with_a_teacher(tmp_path: Path) -> None:
     checkpoint.save(path, known())
     config = settings(distill__teacher=str(path), accumulate=2, schedule__epochs=1)
     run = trainer(tmp_path / "run", config, data=Patches(background=0.5))
-    assert run.teacher is not None
-    before = {name: value.clone() for name, value in run.teacher.model.state_dict().items()}
+    assert run.learner.teacher is not None
+    before = {name: value.clone() for name, value in run.learner.teacher.model.state_dict().items()}
     reports = list(run.steps())
     names = {f"{kind}/{layer}" for kind in ("kd_edges", "kd_scores") for layer in range(2)}
     for report in reports:
@@ -81,18 +83,20 @@ def test_a_run_with_a_teacher(tmp_path: Path) -> None:
         assert names <= set(report.losses)
     assert sum(report.by_kind()["kd_edges"] for report in reports) > 0
     assert run.history[-1]["loss"]["kd_scores"] > 0
-    assert all(torch.equal(value, before[name]) for name, value in run.teacher.model.state_dict().items())
-    assert not any(parameter.requires_grad for parameter in run.teacher.model.parameters())
+    assert all(
+        torch.equal(value, before[name]) for name, value in run.learner.teacher.model.state_dict().items()
+    )
+    assert not any(parameter.requires_grad for parameter in run.learner.teacher.model.parameters())
 
 
 def test_passes_are_taught_what_the_whole_is() -> None:
     """With norms in evaluation, terms of two passes add up to those of one."""
     model, teacher, one = tiny_model().eval(), Teacher(known(), NAMES, CPU), batch()
-    values = bin_values(model.config.decoder.num_bins)
 
     def terms(accumulate: int) -> dict[str, float]:
+        learner = replace(Learner.of(model, settings(accumulate=accumulate), NAMES), teacher=teacher)
         sums: dict[str, float] = {}
-        for losses, _, _ in pass_losses(model, one, 0, settings(accumulate=accumulate), values, teacher):
+        for losses, _, _ in pass_losses(learner, one, 0):
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value.item()
         return {name: value for name, value in sums.items() if name.startswith("kd")}

@@ -29,7 +29,7 @@ def everything(run: Trainer) -> dict[str, Tensor]:
     """Weights, statistics, averages and moments, copied."""
     state = {f"model.{name}": one for name, one in run.model.state_dict().items()}
     state |= {f"average.{name}": one for name, one in run.average.model.state_dict().items()}
-    for index, moments in run.optimizer.state_dict()["state"].items():
+    for index, moments in run.learner.optimizer.state_dict()["state"].items():
         state |= {f"optimizer.{index}.{name}": one for name, one in moments.items()}
     return {name: one.clone() for name, one in state.items()}
 
@@ -138,7 +138,7 @@ def test_a_gradient_that_is_not_finite_is_skipped(tmp_path: Path) -> None:
     assert [re.sub("inf|nan", "x", one) for one in report.faults] == ["the gradient's norm is x"]
     assert math.isfinite(report.total)
     assert changed(run, before) == []
-    assert run.optimizer.state_dict()["state"] == {}
+    assert run.learner.optimizer.state_dict()["state"] == {}
     hook.remove()
     assert not next(steps).faults
     assert run.bad_in_a_row == 0
@@ -231,14 +231,14 @@ def test_files_that_are_no_saved_step(tmp_path: Path) -> None:
 
 def test_float16_finds_its_scale_without_counting_bad_steps(tmp_path: Path) -> None:
     run = trainer(tmp_path, settings(precision="float16"))
-    run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": 2.0**60})
+    run.learner.scaler.load_state_dict(run.learner.scaler.state_dict() | {"scale": 2.0**60})
     before = everything(run)
     steps = run.steps()
     report = next(steps)
     assert not report.faults
     assert not math.isfinite(report.grad_norm)
     assert changed(run, before) == []
-    assert run.scaler.get_scale() == 2.0**59
+    assert run.learner.scaler.get_scale() == 2.0**59
     assert run.bad_in_a_row == 0
 
 
@@ -247,13 +247,15 @@ def test_float16_trains_and_goes_on_with_its_scale(tmp_path: Path) -> None:
 
     def started(folder: Path) -> Trainer:
         run = trainer(folder, config)
-        run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": 8.0, "growth_interval": 3})
+        run.learner.scaler.load_state_dict(
+            run.learner.scaler.state_dict() | {"scale": 8.0, "growth_interval": 3}
+        )
         return run
 
     whole = started(tmp_path / "whole")
     reports = list(whole.steps())
     assert all(math.isfinite(one.grad_norm) for one in reports)
-    assert whole.scaler.get_scale() == 32  # it grew twice
+    assert whole.learner.scaler.get_scale() == 32  # it grew twice
 
     stopped = started(tmp_path / "stopped")
     steps = stopped.steps()
@@ -261,7 +263,7 @@ def test_float16_trains_and_goes_on_with_its_scale(tmp_path: Path) -> None:
         next(steps)
     stopped.save_state()
     resumed = trainer(tmp_path / "stopped", config, resume=True)
-    assert resumed.scaler.state_dict() == stopped.scaler.state_dict()
+    assert resumed.learner.scaler.state_dict() == stopped.learner.scaler.state_dict()
     after = list(resumed.steps())
     assert [one.losses for one in after] == [one.losses for one in reports[4:]]
     assert everything(resumed).keys() == everything(whole).keys()
@@ -270,7 +272,7 @@ def test_float16_trains_and_goes_on_with_its_scale(tmp_path: Path) -> None:
 
 def test_a_gradient_no_scale_can_mend_is_a_bad_step(tmp_path: Path) -> None:
     run = trainer(tmp_path, settings(precision="float16"))
-    run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": 2.0})
+    run.learner.scaler.load_state_dict(run.learner.scaler.state_dict() | {"scale": 2.0})
     run.model.decoder.enc_score_head.bias.register_hook(lambda gradient: gradient * math.nan)
     steps = run.steps()
     assert not next(steps).faults

@@ -41,7 +41,6 @@ def checks(folder: Path, **given: Any) -> tuple[tuple[Check, ...], str]:
         "config": settings(),
         "folder": folder,
         "console": Console(file=out, width=400),
-        "device": CPU,
     } | given
     return run_selfchecks(**arguments), out.getvalue()
 

@@ -16,14 +16,13 @@ from edgewise import checkpoint
 from edgewise.checkpoint import own
 from edgewise.config import TrainConfig, read_settings
 from edgewise.data.loader import Job, build_batch
-from edgewise.distributions import bin_values
 from edgewise.model import DFine
 from edgewise.structures import Batch
 from edgewise.train.curves import LOSSES
+from edgewise.train.learner import Learner
 from edgewise.train.meter import EpochMeter, StepReport
-from edgewise.train.optimizer import build_optimizer
 from edgewise.train.state import read_state
-from edgewise.train.step import Descent, descend, gradient_scaler
+from edgewise.train.step import Descent, descend
 from edgewise.train.trainer import Trainer
 from tests.train.tiny import NAMES, Patches, settings, tiny_config, tiny_model, trainer
 
@@ -213,7 +212,7 @@ def test_the_rate_is_that_of_the_schedule(tmp_path: Path) -> None:
     rates = [run.lr for _ in run.steps()]
     assert rates == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3, 1e-3])
     assert [line["lr"] for line in run.history] == [rates[2], rates[5]]
-    assert {group["lr"] for group in run.optimizer.param_groups} == {1e-3, 1e-4}
+    assert {group["lr"] for group in run.learner.optimizer.param_groups} == {1e-3, 1e-4}
 
 
 # ── every knob ─────────────────────────────────────────────────────────────────────────────────────
@@ -670,7 +669,7 @@ def test_frozen_parts_keep_weights_statistics_and_their_place_outside_the_optimi
     changed = {name.split(".")[0] for name in before if not torch.equal(after[name], before[name])}
     assert changed == {"encoder"}
     assert {name.split(".")[0] for name in before if not torch.equal(average[name], before[name])} == changed
-    trained = sum(len(group["params"]) for group in run.optimizer.param_groups)
+    trained = sum(len(group["params"]) for group in run.learner.optimizer.param_groups)
     assert trained == len(list(model.encoder.parameters()))
     assert not model.backbone.training
     assert model.encoder.training
@@ -684,10 +683,7 @@ def test_freezing_everything_is_refused() -> None:
 def gradients(model: DFine, config: TrainConfig, batch: Batch) -> tuple[Descent, dict[str, Tensor]]:
     """Of one step whose batch norms are in evaluation mode, which is what passes cannot share."""
     model.eval()
-    device, decoder = torch.device("cpu"), model.config.decoder
-    values = bin_values(decoder.num_bins, decoder.a, decoder.c)
-    optimizer = build_optimizer(model, config.optimizer)
-    found = descend(model, optimizer, gradient_scaler(config, device), batch, 0, config, values)
+    found = descend(Learner.of(model, config, NAMES), batch, 0)
     return found, {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
 
 

@@ -21,8 +21,8 @@ def main() -> None:
     """Runs the command line; what a user can mend is one line and exit code 1, not a traceback."""
     try:
         app(sys.argv[1:])
-    except KeyboardInterrupt:
-        console.print("\nstopped; a training goes on with the same command and --resume")
+    except KeyboardInterrupt as stop:
+        console.print(f"\n{str(stop) or 'stopped'}")
         sys.exit(130)
     except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)

@@ -99,23 +99,28 @@ def train(
         raise ValueError(f"--backbone starts a fresh model (n, s, m, l, x), but --model is {model}")
     else:
         detector = Detector.from_pretrained(model, device=device or "auto")
-    run = detector.train(
-        data,
-        out=out,
-        epochs=epochs,
-        size=sides,
-        batch=batch,
-        lr=lr,
-        recipe=recipe,
-        augment=augment,
-        seed=seed,
-        settings=settings,
-        changes=changes,
-        selfcheck=selfcheck,
-        resume=resume,
-        devices=devices,
-        console=console,
-    )
+    try:
+        run = detector.train(
+            data,
+            out=out,
+            epochs=epochs,
+            size=sides,
+            batch=batch,
+            lr=lr,
+            recipe=recipe,
+            augment=augment,
+            seed=seed,
+            settings=settings,
+            changes=changes,
+            selfcheck=selfcheck,
+            resume=resume,
+            devices=devices,
+            console=console,
+        )
+    except KeyboardInterrupt:
+        if not (out / "last.state").exists():
+            raise
+        raise KeyboardInterrupt("stopped; the same command with --resume goes on") from None
     if not main_process():
         return
     split = next(name for name in ("test", "val", "train") if name in available_splits(data))

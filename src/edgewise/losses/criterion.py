@@ -1,6 +1,5 @@
 """All losses of a step: from one model output and the targets of its images to named scalars."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -173,17 +172,3 @@ def _without_queries(output: ModelOutput) -> DecoderOutput:
 
 def _no_matches(device: torch.device) -> Matches:
     return Matches(*torch.zeros(4, 0, dtype=torch.int64, device=device))
-
-
-def stop_unless_finite(losses: dict[str, Float[Tensor, ""]], step: int) -> dict[str, float]:
-    """The losses as numbers, in one transfer to the host.
-
-    Raises FloatingPointError, naming the step and every loss that is nan or infinite, if any is.
-    """
-    numbers = dict(
-        zip(losses, torch.stack([value.detach() for value in losses.values()]).tolist(), strict=True)
-    )
-    bad = [f"{name} is {value}" for name, value in numbers.items() if not math.isfinite(value)]
-    if bad:
-        raise FloatingPointError(f"step {step}: {', '.join(bad)}")
-    return numbers

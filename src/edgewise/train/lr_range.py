@@ -19,12 +19,13 @@ from rich.progress import track
 
 from edgewise.config import TrainConfig
 from edgewise.data.custom import Transform
-from edgewise.data.loader import Samples, TrainLoader
+from edgewise.data.loader import TrainLoader
 from edgewise.extras import require
 from edgewise.model import DFine
 from edgewise.structures import Batch
 from edgewise.train import schedule
 from edgewise.train.probe import Probe
+from edgewise.train.state import TrainSet
 
 FACTORS = (1e-3, 1e2)  # of the settings' rate, where the test begins and ends
 IDLE = 10.0  # times the first rate: what is lower moves nothing yet
@@ -92,7 +93,7 @@ class LrRange:
 
 def find_rate(
     model: DFine,
-    train_set: Samples,
+    train_set: TrainSet,
     config: TrainConfig,
     device: torch.device,
     transform: Transform | None = None,
@@ -111,7 +112,7 @@ def find_rate(
         loader = TrainLoader(train_set, still, transform)
         steps = min(max(4 * loader.steps_per_epoch, STEPS[0]), STEPS[1])
         rates = np.geomspace(*FACTORS, steps) * config.optimizer.lr
-        probe = Probe(model, still, device)
+        probe = Probe(model, still, train_set.class_names, device)
         strong = schedule.at(config, 0, loader.steps_per_epoch).strong
         batches = track(
             islice(_endless(loader, strong), steps),

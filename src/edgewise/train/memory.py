@@ -2,7 +2,7 @@
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil, floor, log2
 from pathlib import Path
@@ -56,23 +56,25 @@ def measure(
 ) -> tuple[int, int | None]:
     """How many images one update was taken with, and the bytes it took; None where that is not known.
 
-    They are halved from `images` until memory holds them. Copy, optimizer and gradients are part of it, so
-    it is about what a run takes. Raises ValueError where not one image fits.
+    They are halved from `images` until memory holds them. Copy, optimizer, gradients and a teacher are
+    part of it, so it is about what a run takes. Raises ValueError where not one image fits.
     """
     images = min(images, len(train_set))
     while images:
         batch = fullest_batch(train_set, config, images)
         with _peak(device) as growth:
-            if _fits(model, batch, config, device):
+            if _fits(model, batch, config, train_set.class_names, device):
                 return images, growth()
         images //= 2
     height, width = largest_size(config)
     raise ValueError(f"not one image fits at {height}x{width} on {device.type}; {_way_out(config, None)}")
 
 
-def _fits(model: DFine, batch: Batch, config: TrainConfig, device: torch.device) -> bool:
+def _fits(
+    model: DFine, batch: Batch, config: TrainConfig, class_names: Sequence[str], device: torch.device
+) -> bool:
     try:
-        Probe(model, config.updated({"accumulate": 1}), device).step(batch)
+        Probe(model, config.updated({"accumulate": 1}), class_names, device).step(batch)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -1,4 +1,4 @@
-"""What a run decides before it starts: its data, and the settings that follow from them and what is asked."""
+"""What a run is asked for, and what it decides before it starts: its data, and the settings that follow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from edgewise.config import ModelConfig, TrainConfig, read_settings
+from edgewise.data.custom import Transform
 from edgewise.data.dataset import Dataset
 from edgewise.data.facts import data_facts
 from edgewise.data.open import Data, available_splits, open_dataset
@@ -23,13 +24,14 @@ class Wishes:
     """What a person asks of a run; None leaves it to the recipe.
 
     `size` is (height, width), or bounds the longer side of an input that has the shape of the images.
-    `settings` stands in for the recipe; `changes`, {"augment.flip": 0.3}, have the last word.
+    `batch` "auto" and `lr` "find" are searched for. `settings` stands in for the recipe; `changes`,
+    {"augment.flip": 0.3}, have the last word.
     """
 
     epochs: int | None = None
     size: int | tuple[int, int] | None = None
-    batch: int | None = None
-    lr: float | None = None
+    batch: int | Literal["auto"] | None = None
+    lr: float | Literal["find"] | None = None
     seed: int | None = None
     device: str | None = None
     recipe: RecipeName = "auto"
@@ -42,11 +44,36 @@ class Wishes:
         named = {
             "schedule.epochs": self.epochs,
             "size": self.size if isinstance(self.size, tuple) else None,
-            "batch": self.batch,
+            "batch": None if self.batch == "auto" else self.batch,
             "seed": self.seed,
             "device": self.device,
         }
         return {key: value for key, value in named.items() if value is not None} | dict(self.changes or {})
+
+
+@dataclass(frozen=True)
+class Order:
+    """All that a training is asked for, as one value that other processes can be given.
+
+    `transform` is the user's own augmentation; without `selfcheck` nothing is checked before the first epoch;
+    `resume` goes on with the run in `folder`.
+    """
+
+    data: Data
+    folder: Path
+    wishes: Wishes
+    transform: Transform | None = None
+    selfcheck: bool = True
+    resume: bool = False
+
+    def check_several(self) -> None:
+        """Raises ValueError for what several processes cannot do together."""
+        for name, search in (("batch", "auto"), ("lr", "find")):
+            if getattr(self.wishes, name) == search:
+                raise ValueError(
+                    f'{name}="{search}" is found by one process; find it with one, and give several the '
+                    "number"
+                )
 
 
 def open_data(data: Data, console: Console) -> tuple[Dataset, Dataset | None]:
@@ -89,7 +116,7 @@ def plan(
     if wishes.augment == "none" and resumed is None:
         config = unaugmented(config)
         reasons += ("no augmentation at all, as given",)
-    if wishes.lr is not None:
+    if wishes.lr is not None and wishes.lr != "find":
         share = config.optimizer.backbone_lr / config.optimizer.lr
         given = {"optimizer.lr": wishes.lr, "optimizer.backbone_lr": wishes.lr * share} | given
     return config.updated(given), reasons

@@ -6,44 +6,42 @@ from copy import deepcopy
 import torch
 
 from edgewise.config import TrainConfig
-from edgewise.distributions import bin_values
 from edgewise.model import DFine
 from edgewise.structures import Batch, Targets
-from edgewise.train.optimizer import build_optimizer, set_rate
-from edgewise.train.step import descend, gradient_scaler, training_form
+from edgewise.train.learner import Learner, placed, training_form
+from edgewise.train.optimizer import set_rate
+from edgewise.train.step import descend, named
 
 
 class Probe:
     """A copy of `model` on `device` that takes the steps of the run, with an optimizer of its own.
 
-    Raises ValueError where all weights are frozen.
+    `class_names` are those of its rows, by which a teacher is matched. Raises ValueError where all weights
+    are frozen.
     """
 
-    def __init__(self, model: DFine, config: TrainConfig, device: torch.device) -> None:
-        self.model = deepcopy(model).to(device)
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own stub
-        training_form(self.model, config)
-        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+    def __init__(
+        self, model: DFine, config: TrainConfig, class_names: Sequence[str], device: torch.device
+    ) -> None:
+        copy = placed(deepcopy(model), device)
+        training_form(copy, config)
+        if not any(parameter.requires_grad for parameter in copy.parameters()):
             raise ValueError(
                 "no weight of the model trains: all are frozen; model.requires_grad_(True) frees them"
             )
-        self.config = config
-        self.optimizer = build_optimizer(self.model, config.optimizer)
-        decoder = model.config.decoder
-        self._scaler = gradient_scaler(config, device)
-        self._values = bin_values(decoder.num_bins, decoder.a, decoder.c, device=device)
+        self._learner = Learner.of(copy, config, class_names)
 
     def step(self, batch: Batch, step: int = 0, rate: float = 1.0) -> dict[str, float]:
         """One update with the noise of `step`, at `rate` times the full rate: the loss terms before it.
 
         Raises FloatingPointError, before any weight changes, where something is not finite.
         """
-        found = descend(self.model, self.optimizer, self._scaler, batch, step, self.config, self._values)
+        found = descend(self._learner, batch, step)
         if found.faults:
-            raise FloatingPointError(f"step {step}: {', '.join(found.faults)}")
+            raise FloatingPointError(f"step {step}: {named(found.faults)}")
         if found.taken:  # not where float16's scale is still being found
-            set_rate(self.optimizer, rate)
-            self.optimizer.step()
+            set_rate(self._learner.optimizer, rate)
+            self._learner.optimizer.step()
         return found.losses
 
 

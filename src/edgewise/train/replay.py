@@ -11,13 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from edgewise.device import resolve_device
-from edgewise.distributions import bin_values
 from edgewise.model import DFine
 from edgewise.structures import Batch
 from edgewise.train.bad_steps import read_bad_step
-from edgewise.train.distill import load_teacher
-from edgewise.train.optimizer import build_optimizer
-from edgewise.train.step import Descent, descend, gradient_scaler, named, training_form
+from edgewise.train.learner import Learner, placed, training_form
+from edgewise.train.step import Descent, descend, named
 
 
 @dataclass(frozen=True)
@@ -77,25 +75,13 @@ def replay(path: Path, device: str | None = None) -> Replay:
     bad = read_bad_step(path)
     place = resolve_device(device or bad.device)
     with torch.random.fork_rng(devices=[]):
-        model = DFine(bad.model_config).to(place)
+        model = placed(DFine(bad.model_config), place)
     model.load_state_dict(bad.weights)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own stub
     training_form(model, bad.config)
-    scaler = gradient_scaler(bad.config, place, bad.found.scale)
-    decoder = bad.model_config.decoder
-    values = bin_values(decoder.num_bins, decoder.a, decoder.c, device=place)
+    learner = Learner.of(model, bad.config, bad.class_names, scale=bad.found.scale)
     weights = [name for name, one in _learnt(model) if not one.isfinite().all()]
     with _watched(model) as broken:
-        found = descend(
-            model,
-            build_optimizer(model, bad.config.optimizer),
-            scaler,
-            bad.batch,
-            bad.step,
-            bad.config,
-            values,
-            load_teacher(bad.config, bad.class_names, place),
-        )
+        found = descend(learner, bad.batch, bad.step)
     gradients = [
         name
         for name, one in model.named_parameters()

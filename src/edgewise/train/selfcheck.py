@@ -17,6 +17,7 @@ from rich.text import Text
 from edgewise.config import DenoisingConfig, TrainConfig
 from edgewise.data.custom import Transform
 from edgewise.data.loader import TrainLoader
+from edgewise.device import resolve_device
 from edgewise.evaluation.run import AnnotatedImages
 from edgewise.model import DFine
 from edgewise.processes import ALONE, Processes
@@ -63,7 +64,6 @@ def run_selfchecks(
     config: TrainConfig,
     folder: Path,
     console: Console,
-    device: torch.device,
     *,
     transform: Transform | None = None,
     processes: Processes = ALONE,
@@ -74,6 +74,7 @@ def run_selfchecks(
     main one alone speaks and writes. `model` is on any device and stays as it is.
     """
     checks: list[Check] = []
+    device = resolve_device(config.device)
     devices = [device] if device.type == "cuda" else []
     size, decoder = config.size, model.config.decoder
     began = time.perf_counter()
@@ -164,15 +165,17 @@ def check_learning(model: DFine, batch: Batch, config: TrainConfig, device: torc
 
     What counts are the terms of the denoising queries: their matches stay, so that they fall step by step,
     where the others jump whenever the encoder chooses other queries or the matching pairs them anew, as it
-    does at the start. A run without denoising is probed with it. Raises ValueError with the losses where
-    these terms rise or stay exactly as they were; where they hardly fall, that is a warning.
+    does at the start. A run without denoising is probed with it, one with a teacher without it. Raises
+    ValueError with the losses where these terms rise or stay exactly as they were; where they hardly fall,
+    that is a warning.
     """
     full = [index for index, count in enumerate(batch.targets.counts) if count]
     if not full:
         return Finding("skipped", "the first batch has no boxes")
     few = some_of(batch, full[: PROBE_IMAGES.get(device.type, 4)])
     queries = config.denoising.queries or DenoisingConfig().queries
-    probe = Probe(model, config.updated({"accumulate": 1, "denoising.queries": queries}), device)
+    alone = {"accumulate": 1, "denoising.queries": queries, "distill.teacher": None}
+    probe = Probe(model, config.updated(alone), (), device)
     rate = (
         f"{PROBE_STEPS} steps at the full rate of {config.optimizer.lr:.1e} on {len(few.images)} fixed images"
     )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import astuple, dataclass
 from functools import reduce
 from operator import add
@@ -10,18 +10,16 @@ from operator import add
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
 
 from edgewise.config import TrainConfig
 from edgewise.losses import Matching, Normalizers, detection_losses, match
 from edgewise.losses.teaching import Lesson, lesson, teaching_losses
-from edgewise.model import DFine
 from edgewise.model.recompute import statistics_kept
-from edgewise.processes import ALONE, Processes
+from edgewise.processes import Processes
 from edgewise.structures import Batch, DecoderOutput, DenoisingQueries, Matches, ModelOutput
 from edgewise.train.denoising import denoising_matches, make_denoising, streams
 from edgewise.train.distill import Teacher
+from edgewise.train.learner import Learner, autocast
 
 
 @dataclass(frozen=True)
@@ -44,30 +42,18 @@ class Descent:
         return not self.faults and not self.overflow
 
 
-def descend(
-    model: DFine,
-    optimizer: Optimizer,
-    scaler: torch.amp.GradScaler,
-    batch: Batch,
-    step: int,
-    config: TrainConfig,
-    values: Float[Tensor, " n"],
-    teacher: Teacher | None = None,
-    processes: Processes = ALONE,
-    parallel: DistributedDataParallel | None = None,
-) -> Descent:
-    """Forward, match, losses, backward and clipping, in `config.accumulate` passes; no weight changes.
+def descend(learner: Learner, batch: Batch, step: int) -> Descent:
+    """Forward, match, losses, backward and clipping, in `accumulate` passes; no weight changes.
 
-    `values` are W(n), where the model lives; a `teacher` lives there too. The batch norms' statistics change,
-    and so does the scale. Of several `processes` each has its part of the step in `batch` and the same model,
-    wrapped as `parallel`; all find the gradients and the numbers of the whole step.
+    The batch norms' statistics change, and so does the scale. Of several processes each has its part of the
+    step in `batch`; all find the gradients and the numbers of the whole step.
     """
+    model, optimizer, scaler = learner.model, learner.optimizer, learner.scaler
+    processes = learner.processes
     optimizer.zero_grad(set_to_none=True)
     sums: dict[str, float] = {}
     faults: list[str] = []
-    for losses, output, matching in pass_losses(
-        model, batch, step, config, values, teacher, processes, parallel
-    ):
+    for losses, output, matching in pass_losses(learner, batch, step):
         watched = {name: one.detach().sum() for name, one in _tensors(output).items()}
         numbers = _numbers(losses | watched)  # one transfer to the host
         for name in losses:
@@ -83,7 +69,7 @@ def descend(
         return Descent(sums, math.nan, tuple(faults), scale=scaler.get_scale())
     scaler.unscale_(optimizer)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    norm = float(torch.nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm))
+    norm = float(torch.nn.utils.clip_grad_norm_(trained, learner.config.optimizer.clip_norm))
     if math.isfinite(norm):
         scaler.update()
         return Descent(sums, norm)
@@ -95,21 +81,16 @@ def descend(
 
 
 def pass_losses(
-    model: DFine,
-    batch: Batch,
-    step: int,
-    config: TrainConfig,
-    values: Float[Tensor, " n"],
-    teacher: Teacher | None = None,
-    processes: Processes = ALONE,
-    parallel: DistributedDataParallel | None = None,
+    learner: Learner, batch: Batch, step: int
 ) -> Iterator[tuple[dict[str, Float[Tensor, ""]], ModelOutput, Matching]]:
     """The weighted loss terms of each pass with their graph, and what they were made from.
 
     Their sum over the passes is the loss of the whole batch: terms are divided by counts of all passes. How
     many queries are matched is known only after all forwards, so more than one pass takes them twice, first
-    without gradients and for the counts alone. So it is over `processes`, whose counts are added up.
+    without gradients and for the counts alone. So it is over processes, whose counts are added up.
     """
+    model, config, values = learner.model, learner.config, learner.values
+    processes, parallel = learner.processes, learner.parallel
     most, classes = processes.largest(max(batch.targets.counts)), model.config.num_classes
     passes = [
         _Pass.of(part, most, classes, step, config, values.device) for part in batch.passes(config.accumulate)
@@ -126,8 +107,8 @@ def pass_losses(
             terms = detection_losses(
                 output, one.batch.targets, matching, values, config.loss, one.positives, counts
             )
-            if teacher is not None:
-                taught = one.lesson(teacher, config)
+            if learner.teacher is not None:
+                taught = one.lesson(learner.teacher, config)
                 terms |= teaching_losses(output, taught, matching, values, config.distill, counts)
             yield terms, output, matching
 
@@ -151,17 +132,6 @@ def named(faults: Sequence[str], shown: int = 4) -> str:
     """The first few faults in a row, and how many more there are."""
     more = f" and {len(faults) - shown} more" if len(faults) > shown else ""
     return ", ".join(faults[:shown]) + more
-
-
-def training_form(model: DFine, config: TrainConfig) -> None:
-    """Training mode, but for the frozen parts: they keep weights and statistics, and have no gradients."""
-    model.train()
-    model.set_recompute(config.recompute)
-    for name in config.freeze:
-        part: nn.Module = getattr(model, name)
-        part.eval().requires_grad_(False)
-    if not config.denoising.queries and model.decoder.denoising_class_embed is not None:
-        model.decoder.denoising_class_embed.requires_grad_(False)  # nothing looks it up
 
 
 @dataclass(frozen=True)
@@ -198,31 +168,6 @@ class _Pass:
 
     def counts(self, output: ModelOutput, matching: Matching) -> Normalizers:
         return Normalizers.of(output, self.batch.targets, matching, self.positives)
-
-
-def precision(config: TrainConfig, device: torch.device) -> torch.dtype:
-    """What the forward pass computes in: the best half precision a GPU has, or what was asked for.
-
-    Weights, boxes, matching and losses are float32 in any case.
-    """
-    if config.precision != "auto":
-        return getattr(torch, config.precision)  # type: ignore[no-any-return]
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-
-
-def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
-    """The context to run a forward pass in."""
-    dtype = precision(config, device)
-    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
-
-
-def gradient_scaler(
-    config: TrainConfig, device: torch.device, scale: float = 2.0**16
-) -> torch.amp.GradScaler:
-    """Keeps the gradients of a float16 forward within its range; in other precisions it does nothing."""
-    return torch.amp.GradScaler(device.type, scale, enabled=precision(config, device) == torch.float16)
 
 
 def _tensors(output: ModelOutput) -> dict[str, Tensor]:

@@ -8,14 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
 from edgewise import checkpoint
 from edgewise.config import TrainConfig, write_settings
 from edgewise.data.custom import Transform
 from edgewise.data.loader import TrainLoader
 from edgewise.device import resolve_device
-from edgewise.distributions import bin_values
 from edgewise.model import DFine
 from edgewise.model.recompute import Statistics, running_statistics
 from edgewise.processes import ALONE, Processes
@@ -24,13 +21,12 @@ from edgewise.thresholds import Thresholds
 from edgewise.train import schedule
 from edgewise.train.bad_steps import save_bad_step
 from edgewise.train.curves import plot_curves
-from edgewise.train.distill import load_teacher
-from edgewise.train.distributed import parallel
 from edgewise.train.ema import MovingAverage
+from edgewise.train.learner import Learner, placed, training_form
 from edgewise.train.meter import EpochMeter, StepReport
-from edgewise.train.optimizer import build_optimizer, set_rate
+from edgewise.train.optimizer import set_rate
 from edgewise.train.state import TrainSet, check_free, check_same_run, described, read_state, write_state
-from edgewise.train.step import Descent, descend, gradient_scaler, named, training_form
+from edgewise.train.step import Descent, descend, named
 
 SAVE_EVERY_S = 300.0  # what a kill can cost
 
@@ -62,6 +58,7 @@ class Trainer:
         data: TrainSet,
         config: TrainConfig,
         folder: Path,
+        *,
         validate: Callable[[DFine], Scores] | None = None,
         resume: bool = False,
         processes: Processes = ALONE,
@@ -72,12 +69,10 @@ class Trainer:
         self.device = resolve_device(config.device)
         if not resume:
             check_free(folder)
-        self.model = model.to(self.device)
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own stub
-        training_form(self.model, config)
-        self.average = MovingAverage(self.model)
-        self.optimizer = build_optimizer(self.model, config.optimizer)
-        self.scaler = gradient_scaler(config, self.device)
+        self.model = placed(model, self.device)
+        training_form(model, config)
+        self.average = MovingAverage(model)
+        self.learner = Learner.of(model, config, data.class_names, processes)
         self.loader = TrainLoader(data, config, transform, processes)
         self._began = self._saved = time.perf_counter()
         self.step = 0
@@ -85,12 +80,8 @@ class Trainer:
         self.best_ap = -math.inf
         self.history: list[dict[str, Any]] = []
         self.meter = EpochMeter()
-        decoder = model.config.decoder
-        self._values = bin_values(decoder.num_bins, decoder.a, decoder.c, device=self.device)
-        self.teacher = load_teacher(config, data.class_names, self.device)
         if resume:
             self._load_state()
-        self._parallel = parallel(self.model, processes)
         self._statistics = running_statistics(self.model)
         if processes.main:
             folder.mkdir(parents=True, exist_ok=True)
@@ -179,25 +170,14 @@ class Trainer:
             ) from error
 
     def _update(self, batch: Batch) -> Descent:
-        """One step: gradients, AdamW, average. Nothing but the step's number changes if it is not finite."""
+        """One step: gradients, optimizer, average. Only the step's number changes if it is not finite."""
         moment = schedule.at(self.config, self.step, self.loader.steps_per_epoch)
         statistics = Statistics(self.model)
-        found = descend(
-            self.model,
-            self.optimizer,
-            self.scaler,
-            batch,
-            self.step,
-            self.config,
-            self._values,
-            self.teacher,
-            self.processes,
-            self._parallel,
-        )
+        found = descend(self.learner, batch, self.step)
         if found.taken:
             self.bad_in_a_row = 0
-            set_rate(self.optimizer, moment.rate)
-            self.optimizer.step()
+            set_rate(self.learner.optimizer, moment.rate)
+            self.learner.optimizer.step()
             self.processes.average(self._statistics)
             self.average.update(moment.ema_decay)
         else:
@@ -283,8 +263,8 @@ class Trainer:
             "model_config": self.model.config.model_dump(mode="json"),
             "model": self.model.state_dict(),
             "average": self.average.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            "optimizer": self.learner.optimizer.state_dict(),
+            "scaler": self.learner.scaler.state_dict(),
             "bad_in_a_row": self.bad_in_a_row,
             "meter": asdict(self.meter),
         }
@@ -302,11 +282,11 @@ class Trainer:
         check_same_run(state, self.config, described(self.data), self.folder / "last.state")
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.learner.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best_ap, self.history = state["step"], state["best_ap"], state["history"]
         self._began -= 60 * state["minutes"]
-        if state["scaler"] and self.scaler.is_enabled():  # another device may have another precision
-            self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"] and self.learner.scaler.is_enabled():  # another device, another precision
+            self.learner.scaler.load_state_dict(state["scaler"])
         self.bad_in_a_row = state["bad_in_a_row"]
         self.meter = EpochMeter(**state["meter"])
 
