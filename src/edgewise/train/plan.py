@@ -11,7 +11,7 @@ from edgewise.config import ModelConfig, TrainConfig, read_settings
 from edgewise.data.custom import Transform
 from edgewise.data.dataset import Dataset
 from edgewise.data.facts import data_facts
-from edgewise.data.open import Data, available_splits, open_dataset
+from edgewise.data.open import Data, open_dataset, open_splits
 from edgewise.recipe import Start, deim, input_size, recommend, unaugmented
 from edgewise.train.state import read_state
 
@@ -78,8 +78,8 @@ class Order:
 
 def open_data(data: Data, console: Console) -> tuple[Dataset, Dataset | None]:
     """The training and, if there is one, the validation split; what is notable about them is printed."""
-    train_set = open_dataset(data, "train")
-    val_set = open_dataset(data, "val") if "val" in available_splits(data) else None
+    splits = open_splits(data, ("train", "val"))
+    train_set, val_set = splits.get("train") or open_dataset(data, "train"), splits.get("val")
     for note in dict.fromkeys((*train_set.notes, *(val_set.notes if val_set else ()))):
         console.print(note, markup=False, highlight=False)
     return train_set, val_set
