@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from edgewise import distributions
 from edgewise.bins import bin_values
-from edgewise.decode import decode, offset_std, sigmoid, top_k
+from edgewise.decode import decode, sigmoid, top_k
 from edgewise.detections import Detections, Geometry
 
 VALUES = bin_values(32)
@@ -94,15 +93,7 @@ def test_extreme_logits_do_not_overflow() -> None:
     with warnings.catch_warnings(), np.errstate(over="raise", invalid="raise", divide="raise"):
         warnings.simplefilter("error")
         scores = sigmoid(x)
-        std = offset_std(np.array([[[1e4, -1e4, 0.0]] * 4], np.float32), np.array([-1.0, 0.0, 1.0]))
     np.testing.assert_allclose(scores, [0, 0, 0, 0.5, 1, 1, 1], atol=1e-30)
-    np.testing.assert_array_equal(std, np.zeros((1, 4)))
-
-
-def test_spread_is_the_one_training_knows(generator: torch.Generator) -> None:
-    logits = torch.randn(5, 4, 33, generator=generator) * 3
-    expected = distributions.offset_std(logits, distributions.bin_values(32))
-    np.testing.assert_allclose(offset_std(logits.numpy(), VALUES), expected.numpy(), rtol=1e-5)
 
 
 def test_precision_is_that_of_the_model() -> None:

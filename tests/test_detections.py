@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgewise.calibration import LEVELS, Calibration, Source
 from edgewise.detections import Detection, Detections, Geometry
+from edgewise.edges import EdgeDistributions
 
 
 def three(**changes: object) -> Detections:
@@ -23,6 +25,21 @@ def three(**changes: object) -> Detections:
     return replace(found, **changes)
 
 
+def promise(**changes: object) -> Calibration:
+    """Margins that grow with the level: an edge's by its place, and half as much again for all four."""
+    by_edge = tuple(tuple(edge * level for level in LEVELS) for edge in (1.0, 2.0, 3.0, 4.0))
+    source = Source(data="abc", split="val", date="2026-01-31", images=9, pairs=99, threshold=0.3)
+    calibration = Calibration(
+        temperature=(1.0,) * 4,
+        scale=(1.0,) * 4,
+        floor=(0.0,) * 4,
+        margins=by_edge,
+        joint=tuple(1.5 * level for level in LEVELS),
+        source=source,
+    )
+    return calibration.model_copy(update=changes)
+
+
 def test_as_a_sequence() -> None:
     found = three()
     assert len(found) == 3
@@ -35,7 +52,7 @@ def test_as_a_sequence() -> None:
 
 
 def test_parts_keep_everything_else() -> None:
-    found = three(category_ids=(5, 7, 9), calibrated=True, source="a.jpg")
+    found = three(category_ids=(5, 7, 9), calibration=promise(), source="a.jpg")
     for part in (found[found.labels == 1], found[::2], found[[0, 2]], found[np.array([0, 2])]):
         assert part.names.tolist() == ["dog", "dog"]
         np.testing.assert_array_equal(part.edge_std, [[1, 2, 3, 4], [2, 2, 2, 2]])
@@ -67,7 +84,7 @@ def test_names_are_an_array_of_str() -> None:
 
 def test_summary() -> None:
     assert str(three()) == "3 objects in 100x80: 2 dog, 1 cat (edges ±2.0 px median, uncalibrated)"
-    assert str(three(calibrated=True)[:1]) == "1 object in 100x80: 1 dog (edges ±2.5 px median)"
+    assert str(three(calibration=promise())[:1]) == "1 object in 100x80: 1 dog (edges ±2.5 px median)"
     assert str(three()[:0]) == "no objects in 100x80"
     assert repr(three()[:0]) == "<Detections: no objects in 100x80>"
 

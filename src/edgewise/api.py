@@ -20,6 +20,7 @@ from edgewise.recipe import Start
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from edgewise.calibration import Calibration
     from edgewise.data.custom import Transform
     from edgewise.data.dataset import Dataset
     from edgewise.data.open import Data
@@ -121,6 +122,7 @@ class Detector:
         self.class_names, self.category_ids = names, category_ids
         self._origin: checkpoint.Checkpoint | None = None
         self.thresholds: Thresholds | None = None
+        self.calibration: Calibration | None = None
 
     @property
     def config(self) -> ModelConfig:
@@ -141,6 +143,7 @@ class Detector:
             category_ids=self.category_ids,
             values=bin_values(decoder.num_bins, decoder.a, decoder.c),
             thresholds=self.thresholds,
+            calibration=self.calibration,
         )
 
     def predict(
@@ -151,15 +154,18 @@ class Detector:
         batch: int = 8,
         size: Size | None = None,
         stream: bool = False,
+        edges: bool = False,
     ) -> Any:
         """Detections of `source`: one for one image, a list for many, a generator with `stream=True`.
 
         `source`: a path, glob, folder or URL; a PIL image; RGB uint8 [H, W, 3]; a tensor [3, H, W] in
         [0, 1]; or a list of these. Objects scoring at least `threshold` are kept: one for all classes, one
         a class by label, or "auto", the checkpoint's own. Boxes are in pixels of the original, upright
-        image. `size` overrides the trained one, in multiples of 32.
+        image. `size` overrides the trained one, in multiples of 32. With `edges`, each Detections keeps
+        the distributions of its edges: `.edges`, `.plot(inset=0)`.
         """
-        return self.predictor(size).predict(source, threshold=threshold, batch=batch, stream=stream)
+        predictor = self.predictor(size)
+        return predictor.predict(source, threshold=threshold, batch=batch, stream=stream, edges=edges)
 
     def evaluate(
         self,

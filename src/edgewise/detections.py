@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from edgewise.edges import OUTWARDS, EdgeDistributions
 from edgewise.extras import require
 
 if TYPE_CHECKING:
     import PIL.Image
     import supervision
+
+    from edgewise.calibration import Calibration
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ class Detections:
 
     boxes_xyxy [M, 4], scores [M] in [0, 1], labels [M] (index into class_names), edge_std [M, 4]: the
     standard deviation of the left, top, right and bottom edge in pixels, read off the edge's own
-    distribution. It is raw unless `calibrated`. Boxes are not clipped to the image.
+    distribution. It is raw unless `calibrated`; with a `calibration`, `edge_interval` and `joint_interval`
+    say where the true edges lie. `edges` are the distributions, where they were asked for. Boxes are not
+    clipped to the image.
 
     `len`, iteration and `detections[i]` give single objects; `detections[i:j]`, `detections[mask]` and
     `detections[indices]` a smaller Detections. `source` is where the image is or the image itself.
@@ -75,8 +80,9 @@ class Detections:
     size: tuple[int, int]  # of the original image
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...] | None = None  # the annotation file's own numbers, by label
-    calibrated: bool = False
     source: str | Path | np.ndarray | None = None
+    calibration: "Calibration | None" = None  # what made edge_std, and the scores where it has a curve
+    edges: EdgeDistributions | None = None  # as the model gave them, before any calibration
 
     def __post_init__(self) -> None:
         rows, classes = len(self.scores), len(self.class_names)
@@ -100,6 +106,8 @@ class Detections:
                 f"Detections: {len(self.category_ids)} category_ids for {classes} class_names; "
                 "expected one each"
             )
+        if self.edges is not None and len(self.edges) != rows:
+            raise ValueError(f"Detections: edges of {len(self.edges)} boxes for {rows} scores")
 
     # ── as a sequence ────────────────────────────────────────────────────────────────────────────────
 
@@ -121,6 +129,7 @@ class Detections:
                 scores=self.scores[rows],
                 labels=self.labels[rows],
                 edge_std=self.edge_std[rows],
+                edges=None if self.edges is None else self.edges[rows],
             )
         label = int(self.labels[index])
         return Detection(
@@ -158,6 +167,48 @@ class Detections:
 
     def __repr__(self) -> str:
         return f"<Detections: {self}>"
+
+    # ── error bars ─────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether `edge_std` and the intervals keep their word on data like that of the calibration."""
+        return self.calibration is not None
+
+    @property
+    def edge_probs(self) -> Float[np.ndarray, "M 4 n"] | None:
+        """The masses of `edges`, if these were asked for: what the model says, before any calibration."""
+        return None if self.edges is None else self.edges.probs
+
+    def edge_interval(self, level: float = 0.9) -> Float[np.ndarray, "M 4 2"]:
+        """Low and high x or y in pixels that hold a true edge with probability `level`, edge by edge.
+
+        For the left, top, right and bottom edge; ends may lie outside the image. Raises ValueError without
+        a calibration, or for a level outside (0, 1).
+        """
+        reach = self._calibration().edge_margins(level) * self.edge_std
+        return np.stack([self.boxes_xyxy - reach, self.boxes_xyxy + reach], -1).astype(self.boxes_xyxy.dtype)
+
+    def joint_interval(self, level: float = 0.9) -> tuple[Float[np.ndarray, "M 4"], Float[np.ndarray, "M 4"]]:
+        """(inner, outer) boxes_xyxy with all four true edges between them with probability `level`.
+
+        An inner box that would be inside out has no area: it lies at its own middle, and nothing is surely
+        of the object. Raises ValueError without a calibration, or for a level outside (0, 1).
+        """
+        reach = self._calibration().joint_margin(level) * self.edge_std * OUTWARDS
+        inner, outer = self.boxes_xyxy - reach, self.boxes_xyxy + reach
+        middle = np.tile((inner[:, :2] + inner[:, 2:]) / 2, 2)
+        inside_out = np.tile(inner[:, :2] > inner[:, 2:], 2)
+        dtype = self.boxes_xyxy.dtype
+        return np.where(inside_out, middle, inner).astype(dtype), outer.astype(dtype)
+
+    def _calibration(self) -> "Calibration":
+        if self.calibration is None:
+            raise ValueError(
+                "this detector is not calibrated, so its intervals would promise nothing; "
+                "run: edgewise calibrate CHECKPOINT DATA"
+            )
+        return self.calibration
 
     # ── in other forms ───────────────────────────────────────────────────────────────────────────────
 

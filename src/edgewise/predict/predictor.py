@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import nn
 
+from edgewise.calibration import Calibration
 from edgewise.config import check_size
 from edgewise.decode import decode
 from edgewise.detections import Detections, Geometry
@@ -32,7 +33,8 @@ class Predictor:
     `model` maps images [B, 3, H, W] in [0, 1] to ModelOutput. It runs where its parameters are and in
     their precision, in evaluation mode, and is left in the mode it was in. `size` is (height, width) of
     its input, `values` W(n) in sides of the initial box (`edgewise.bins.bin_values`), `thresholds` what
-    the threshold "auto" stands for.
+    the threshold "auto" stands for, in scores as they come out; `calibration` makes error bars, and maybe
+    scores, keep their word.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Predictor:
         values: Float[np.ndarray, " n"],
         category_ids: tuple[int, ...] | None = None,
         thresholds: Thresholds | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self.model = model
         self.size = check_size(size)
@@ -51,6 +54,7 @@ class Predictor:
         self.category_ids = category_ids
         self.values = values
         self.thresholds = thresholds
+        self.calibration = calibration
 
     def predict(
         self,
@@ -61,12 +65,14 @@ class Predictor:
         size: tuple[int, int] | None = None,
         stream: bool = False,
         max_detections: int = 300,
+        edges: bool = False,
     ) -> Detections | list[Detections] | Iterator[Detections]:
         """Detections of one image, a list of them for many, or a generator of them with `stream`.
 
         What may be a `source`, and what of it is many, is said by `edgewise.predict.sources.expand`;
         `size` stands in for the predictor's own. Objects that score at least `threshold` are kept: one for
-        all classes, one a class by label, or "auto", the predictor's own `thresholds`.
+        all classes, one a class by label, or "auto", the predictor's own `thresholds`. With `edges`, each
+        Detections keeps the distributions of its edges.
         The generator reads `batch` images when it needs them and holds no more than those. A Detections'
         `source` is the path of a file, else the image. Bad arguments fail here, a bad file in its turn.
         """
@@ -75,7 +81,7 @@ class Predictor:
             raise ValueError(f"batch {batch}: expected at least one image")
         size = self.size if size is None else check_size(size)
         images, many = expand(source)
-        found = self._stream(images, batch, size, least, max_detections)
+        found = self._stream(images, batch, size, least, max_detections, edges)
         if stream:
             return found
         if not many:
@@ -86,11 +92,16 @@ class Predictor:
         return list(found)
 
     def predict_arrays(
-        self, images: Sequence[np.ndarray], threshold: Threshold = 0.0, max_detections: int = 300
+        self,
+        images: Sequence[np.ndarray],
+        threshold: Threshold = 0.0,
+        max_detections: int = 300,
+        *,
+        edges: bool = False,
     ) -> list[Detections]:
         """Detections of RGB uint8 arrays [H, W, 3] in one forward pass. They do not keep their image."""
         ready: list[Ready] = [(*preprocess(check_array(image), self.size), None) for image in images]
-        return self._detect(ready, self._least(threshold), max_detections) if ready else []
+        return self._detect(ready, self._least(threshold), max_detections, edges) if ready else []
 
     def _stream(
         self,
@@ -99,10 +110,13 @@ class Predictor:
         size: tuple[int, int],
         threshold: Scores,
         max_detections: int,
+        edges: bool,
     ) -> Iterator[Detections]:
         for start in range(0, len(images), batch):
             # No name is given to a batch or its answers: they would live on while the next is read.
-            yield from self._detect(_read(images[start : start + batch], size), threshold, max_detections)
+            yield from self._detect(
+                _read(images[start : start + batch], size), threshold, max_detections, edges
+            )
 
     def _least(self, threshold: Threshold) -> Scores:
         """What the scores must reach, by label. Raises ValueError for what is no threshold."""
@@ -125,7 +139,9 @@ class Predictor:
             )
         return np.broadcast_to(least, len(self.class_names))
 
-    def _detect(self, ready: list[Ready], threshold: Scores, max_detections: int) -> list[Detections]:
+    def _detect(
+        self, ready: list[Ready], threshold: Scores, max_detections: int, edges: bool
+    ) -> list[Detections]:
         inputs, geometries, sources = zip(*ready, strict=True)
         weight = next(self.model.parameters())
         images = torch.from_numpy(np.stack(inputs)).to(weight.device, weight.dtype)
@@ -141,6 +157,8 @@ class Predictor:
                 threshold=threshold,
                 max_detections=max_detections,
                 source=source,
+                calibration=self.calibration,
+                edges=edges,
             )
             for row, geometry, source in zip(rows, geometries, sources, strict=True)
         ]
