@@ -1,7 +1,7 @@
 """Shared by all tests: one thread's worth of noise, and the recorded material where it is at hand."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -9,6 +9,9 @@ import hypothesis
 import jaxtyping
 import pytest
 import torch
+
+from edgewise.model import DFine
+from edgewise.presets import preset
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
 hypothesis.settings.load_profile("repeatable")
@@ -32,6 +35,21 @@ def recipe(shared: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def recorded_model(recipe: ModuleType) -> Callable[[str], DFine]:
+    """The model of that size with the weights of the recordings."""
+
+    def make(size: str) -> DFine:
+        model = DFine(preset(size, 80))
+        for key, value in model.state_dict().items():
+            filled = recipe.fill(key, value.shape)
+            if filled is not None:
+                value.copy_(torch.from_numpy(filled))
+        return model
+
+    return make
 
 
 @pytest.fixture

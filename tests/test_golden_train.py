@@ -1,6 +1,7 @@
 """A whole training step, model and losses, against the recorded one in float64."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,21 +16,9 @@ from edgewise.distributions import bin_values
 from edgewise.losses import detection_losses, match
 from edgewise.losses.matching import Matching
 from edgewise.model import DFine
-from edgewise.presets import preset
 from edgewise.structures import DenoisingQueries, Matches, ModelOutput, Targets
 from edgewise.train.denoising import denoising_matches
 from tests.losses.golden import recorded_matches, recorded_name
-
-
-def recorded_model(recipe: ModuleType, size: str) -> DFine:
-    model = DFine(preset(size, 80))
-    state = model.state_dict()
-    for key, value in state.items():
-        filled = recipe.fill(key, value.shape)
-        if filled is not None:
-            state[key] = torch.from_numpy(filled)
-    model.load_state_dict(state)
-    return model.double().train()
 
 
 def recorded_targets(recipe: ModuleType, name: str, counts: list[int]) -> Targets:
@@ -69,7 +58,9 @@ def pairs(matches: Matches, order: list[dict[int, int]]) -> list[tuple[int, int,
 @pytest.mark.parametrize(
     "size", ["n", pytest.param("l", marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 )
-def test_step_equals_the_recorded_one(shared: Path, recipe: ModuleType, size: str) -> None:
+def test_step_equals_the_recorded_one(
+    shared: Path, recipe: ModuleType, recorded_model: Callable[[str], DFine], size: str
+) -> None:
     record: dict[str, Any] = json.loads((shared / f"golden/{size}/train.json").read_text())
     expected = record["float64"]
     with np.load(shared / f"golden/{size}/train.npz") as arrays:
@@ -79,7 +70,7 @@ def test_step_equals_the_recorded_one(shared: Path, recipe: ModuleType, size: st
     groups, count = record["dn_meta"]["dn_num_group"], record["dn_meta"]["dn_num_split"][0]
     denoising = DenoisingQueries(labels.long(), references.double(), groups, count // groups)
 
-    model = recorded_model(recipe, size)
+    model = recorded_model(size).double().train()
     targets = recorded_targets(recipe, record["targets"], record["counts"])
     images = recipe.images(record["input"], len(record["counts"]))
     output, matching, losses = step(model, images, targets, denoising)
@@ -105,10 +96,12 @@ def test_step_equals_the_recorded_one(shared: Path, recipe: ModuleType, size: st
         np.testing.assert_allclose(entries, start, rtol=0, atol=atol, err_msg=key)
 
 
-def test_step_without_boxes_equals_the_recorded_one(shared: Path, recipe: ModuleType) -> None:
+def test_step_without_boxes_equals_the_recorded_one(
+    shared: Path, recipe: ModuleType, recorded_model: Callable[[str], DFine]
+) -> None:
     record: dict[str, Any] = json.loads((shared / "golden/n/train.json").read_text())
     expected = record["no_boxes"]
-    model = recorded_model(recipe, "n")
+    model = recorded_model("n").double().train()
     targets = recorded_targets(recipe, record["targets"], [0, 0, 0])
     output, _, losses = step(model, recipe.images(record["input"], 3), targets, None)
     for name, loss in losses.items():

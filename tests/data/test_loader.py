@@ -18,6 +18,7 @@ from edgewise.preprocess import preprocess
 from edgewise.processes import Processes
 from edgewise.recipe import unaugmented
 from edgewise.structures import Batch, Sample
+from tests.process_groups import ends
 
 CONFIG = TrainConfig(batch=3, workers=0, size=(64, 64), seed=4)
 
@@ -299,15 +300,4 @@ def test_interrupted_by_the_keyboard_leaves_no_worker_and_one_traceback(tmp_path
     _, errors = process.communicate(timeout=60)
     assert errors.count("KeyboardInterrupt") == 1, errors
     assert errors.count("Traceback") == 1, errors
-    assert _ends(process.pid)
-
-
-def _ends(group: int) -> bool:
-    """Whether the last process of a group ends within ten seconds."""
-    for _ in range(100):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.1)
-    return False
+    assert ends(process.pid)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -38,21 +37,6 @@ def functions(shared: Path) -> dict[str, Tensor]:
     """Inputs, weights and outputs of single functions."""
     with np.load(shared / "golden/ops/functions.npz") as arrays:
         return {key: torch.from_numpy(arrays[key]) for key in arrays}
-
-
-@pytest.fixture(scope="session")
-def recorded_model(recipe: ModuleType) -> Callable[[str], DFine]:
-    """The model of that size with the weights of the recordings."""
-
-    def make(size: str) -> DFine:
-        model = DFine(preset(size, 80))
-        for key, value in model.state_dict().items():
-            filled = recipe.fill(key, value.shape)
-            if filled is not None:
-                value.copy_(torch.from_numpy(filled))
-        return model
-
-    return make
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from edgewise.train.distributed import launch
+from tests.process_groups import ends
 from tests.train.group import (
     CASES,
     Deadly,
@@ -142,17 +143,6 @@ def test_the_commands(way: str, folder: Path, tmp_path: Path) -> None:
     assert done.stderr.count("epoch   2/2") == 1  # one process speaks
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert left >= {"best.safetensors", "last.state", "metrics.jsonl", "result.json"}
-
-
-def ends(group: int) -> bool:
-    """Whether the last process of a group ends within ten seconds."""
-    for _ in range(100):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.1)
-    return False
 
 
 @pytest.mark.slow
