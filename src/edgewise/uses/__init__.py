@@ -1,0 +1,1 @@
+"""What error bars are good for: annotations that cannot be right, images worth annotating."""
