@@ -169,7 +169,7 @@ class Detector:
 
     def evaluate(
         self,
-        data: str | Path,
+        data: "Data | AnnotatedImages",
         split: str = "val",
         *,
         batch: int = 8,
@@ -177,15 +177,16 @@ class Detector:
         out: str | Path | None = None,
         progress: bool = False,
     ) -> "Metrics":
-        """COCO metrics on a split of an annotated folder: `.ap`, `.ap50`, `.per_class`, `.to_dict()`.
+        """COCO metrics on a split of an annotated data set: `.ap`, `.ap50`, `.per_class`, `.to_dict()`.
 
-        With `out`, `metrics.json`, curves and a gallery of the worst images are written there.
+        `data` is what `train` takes, or a data set that is open already, whatever `split` says. With `out`,
+        `metrics.json`, curves and a gallery of the worst images are written there.
         """
         from edgewise.data.open import open_dataset
         from edgewise.evaluation.report import write_evaluation
-        from edgewise.evaluation.run import evaluate
+        from edgewise.evaluation.run import AnnotatedImages, evaluate
 
-        dataset = open_dataset(data, split)
+        dataset = data if isinstance(data, AnnotatedImages) else open_dataset(data, split)
         predictor = self.predictor(size)
         found = evaluate(dataset, predictor.predict_arrays, batch=batch, progress=progress)
         if out is not None:

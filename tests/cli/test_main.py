@@ -16,7 +16,7 @@ from edgewise.thresholds import Thresholds
 from tests.cli.conftest import Edgewise
 from tests.train.tiny import NAMES, tiny_config
 
-COMMANDS = ("train", "evaluate", "predict", "info", "demo")
+COMMANDS = ("doctor", "convert", "train", "replay", "evaluate", "predict", "info", "demo")
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,12 @@ def test_thresholds_are_found_stored_and_applied(edgewise: Edgewise, tmp_path: P
         "threshold 'auto': the checkpoint has no stored thresholds; evaluate it with `edgewise evaluate "
         "CHECKPOINT DATA --save-thresholds`, or give a number such as 0.5"
     )
+    file = data / "val/_annotations.coco.json"
+    content = json.loads(file.read_text())
+    content["annotations"].append(content["annotations"][0] | {"id": 99})
+    file.write_text(json.dumps(content))
     code, text = edgewise("evaluate", weights, data, "--save-thresholds", "--device", "cpu")
+    assert "boxes that are there again: 1" in text
     if code == 1:  # untrained weights may find nothing at all
         assert text.endswith("nothing of the val split was found, so no threshold is better")
     found = Thresholds(

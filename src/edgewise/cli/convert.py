@@ -16,9 +16,10 @@ def convert(
 ) -> None:
     """Write a data set anew as COCO, YOLO or Pascal VOC; DATA itself is left as it is.
 
-    Reads what `train` reads, and DOTA and CreateML besides.
+    Reads what `train` reads, and DOTA and CreateML besides. Boxes stay as they are; what training would
+    refuse is refused, and `edgewise doctor DATA --fix OUT` mends it.
 
-    Example: `edgewise convert aquarium/ --to coco --out aquarium-coco`
+    Example: `edgewise convert aquarium/ --to yolo --out aquarium-yolo`
 
     Parameters
     ----------

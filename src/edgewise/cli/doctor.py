@@ -28,7 +28,8 @@ def doctor(
     result; an info is worth knowing. The exit code is 1 where there is an error, with --strict also where
     there is a warning, else 0.
 
-    Example: `edgewise doctor bccd/ --size 640 --out runs/bccd/doctor`
+    Example: `edgewise doctor bccd/ --out report` to look at it, then `edgewise doctor bccd/ --fix clean` and
+    `edgewise train clean`
 
     Parameters
     ----------
@@ -41,13 +42,14 @@ def doctor(
     out
         Folder for report.html (pictures, statistics, advice) and doctor.json.
     fix
-        New folder for a cleaned copy as COCO JSON and a list of the changes; DATA stays as it is. What is
+        New folder for a cleaned copy in COCO's format and a list of the changes; DATA stays as it is. What is
         printed, and the exit code, are then those of the copy.
     json_
         Print everything as JSON.
     strict
         Warnings count as errors.
     """
+    from edgewise.data.convert import check_new_folder
     from edgewise.doctor.examine import examine
     from edgewise.doctor.mend import mend
     from edgewise.doctor.page import write_page
@@ -55,6 +57,8 @@ def doctor(
 
     wanted = parse_size(size)
     assert wanted is not None
+    if fix is not None:  # said before all images are read
+        check_new_folder(fix, apart_from=data if data.is_dir() else data.parent)
     found = examine(data, wanted, queries, console)
     if out is not None:
         console.print(

@@ -19,7 +19,11 @@ def evaluate(
     save_thresholds: Annotated[bool, Flag] = False,
     device: str = "auto",
 ) -> None:
-    """Score a checkpoint on annotated images: COCO's numbers and AP by class.
+    """Score a checkpoint on annotated images: COCO's numbers, and for each class its AP and best threshold.
+
+    The classes of checkpoint and data are matched by name. A data set without a validation split is scored
+    on the images that training holds out for it. With --save-thresholds, predict --threshold auto knows for
+    each class which score is enough.
 
     Example: `edgewise evaluate runs/bccd/best.safetensors bccd/ --split test --out runs/bccd/test`
 
@@ -28,7 +32,7 @@ def evaluate(
     checkpoint
         A file, a transformers folder, or a hub name such as dfine-s-coco.
     data
-        Folder with one COCO JSON a split and its images, or one JSON file.
+        Folder or annotation file, in any format that training reads.
     split
         train, val or test.
     size
@@ -45,12 +49,16 @@ def evaluate(
     """
     from edgewise.api import Detector
     from edgewise.checkpoint import check_own, store_thresholds
+    from edgewise.data.open import open_dataset
 
     pair = parse_size(size)
     if save_thresholds:
         check_own(checkpoint)
     detector = Detector.from_pretrained(checkpoint, device=device)
-    metrics = detector.evaluate(data, split, size=pair, batch=batch, out=out, progress=True)
+    dataset = open_dataset(data, split)
+    for note in dataset.notes:
+        console.print(note, markup=False, highlight=False)
+    metrics = detector.evaluate(dataset, size=pair, batch=batch, out=out, progress=True)
     console.print(metrics.table())
     if save_thresholds:
         thresholds = metrics.thresholds(detector.class_names, split)

@@ -12,7 +12,9 @@ from edgewise.cli.words import describe, scores
 def info(checkpoint: str) -> None:
     """What is in a checkpoint: size, classes, parameters, GFLOPs, how it was trained, how good it is.
 
-    Example: `edgewise info runs/bccd/best.safetensors`
+    The last rows are the scores of its validation and the thresholds that predict --threshold auto applies.
+
+    Example: `edgewise info runs/bccd/best.safetensors`, or `edgewise info s` before any training
 
     Parameters
     ----------

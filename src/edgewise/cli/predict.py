@@ -22,7 +22,11 @@ def predict(
 ) -> None:
     """Detect objects in images: a picture with error bars on every edge, and the numbers as JSON.
 
-    Example: `edgewise predict runs/bccd/best.safetensors photos/ --threshold 0.4 --out found`
+    Which score is enough depends on model and class: `--threshold auto` takes for each class the one with
+    the best F1 in validation, which a training stores in its checkpoint and `edgewise evaluate CHECKPOINT
+    DATA --save-thresholds` finds anew. A lower one misses less, a higher one is wrong less often.
+
+    Example: `edgewise predict runs/bccd/best.safetensors photos/ --threshold auto --out found`
 
     Parameters
     ----------
@@ -31,8 +35,7 @@ def predict(
     source
         Images, folders, patterns ('photos/*.jpg') or URLs.
     threshold
-        Objects with at least this score are kept; auto takes each class's own of best F1, as stored in the
-        checkpoint.
+        Objects with at least this score are kept; auto takes each class's own, as stored in the checkpoint.
     size
         Side of the square input, or HEIGHTxWIDTH; what it was trained at by default.
     batch

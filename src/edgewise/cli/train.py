@@ -4,13 +4,17 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from edgewise.cli.app import Flag, app, console
 from edgewise.cli.provenance import provenance
 from edgewise.cli.words import parse_changes, parse_size, scores
+
+if TYPE_CHECKING:
+    from edgewise.api import Detector, Run
+    from edgewise.data.dataset import Dataset
 
 Changes = Annotated[list[str] | None, Parameter(name="--set", negative=())]
 
@@ -85,20 +89,23 @@ def train(
         Go on with the run in OUT, with the settings it began with.
     """
     from edgewise.api import Detector
-    from edgewise.data.open import available_splits, open_dataset
+    from edgewise.data.open import open_dataset, open_splits
     from edgewise.presets import SIZES
-    from edgewise.run_page import write_run_page
     from edgewise.train.distributed import main_process
 
     sides = parse_size(size)
     changes = parse_changes(set_ or []) | ({"device": device} if device else {})
-    if model in SIZES:
-        names = open_dataset(data, "train").class_names
-        detector = Detector(model, names, backbone=backbone, seed=seed or 0, device=device or "auto")
-    elif backbone is not None:
+    if backbone is not None and model not in SIZES:
         raise ValueError(f"--backbone starts a fresh model (n, s, m, l, x), but --model is {model}")
+    splits = open_splits(data)  # all of them: what is wrong with the test split is said now, too
+    split = next(name for name in ("test", "val", "train") if name in splits)
+    scored = splits[split]
+    if model in SIZES:
+        names = (splits.get("train") or open_dataset(data, "train")).class_names
+        detector = Detector(model, names, backbone=backbone, seed=seed or 0, device=device or "auto")
     else:
         detector = Detector.from_pretrained(model, device=device or "auto")
+    del splits  # the training has its own
     try:
         run = detector.train(
             data,
@@ -121,10 +128,15 @@ def train(
         if not (out / "last.state").exists():
             raise
         raise KeyboardInterrupt("stopped; the same command with --resume goes on") from None
-    if not main_process():
-        return
-    split = next(name for name in ("test", "val", "train") if name in available_splits(data))
-    metrics = detector.evaluate(data, split, out=run.folder / split, progress=True)
+    if main_process():
+        _score(detector, run, scored, split)
+
+
+def _score(detector: "Detector", run: "Run", dataset: "Dataset", split: str) -> None:
+    """Scores the best weights of a run on a split, writes result.json and report.html, and says so."""
+    from edgewise.run_page import write_run_page
+
+    metrics = detector.evaluate(dataset, out=run.folder / split, progress=True)
     numbers = metrics.to_dict()
     result = {
         "ap": numbers["ap"],
