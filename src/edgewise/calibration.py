@@ -22,11 +22,37 @@ FourNonNegative = tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat, No
 Margins = Annotated[tuple[NonNegativeFloat, ...], Field(min_length=len(LEVELS), max_length=len(LEVELS))]
 
 
+INFINITE = 1e6
+"""The margin, in spreads, of a level that so few pairs cannot promise."""
+
+
 class ScoreCalibration(Settings):
-    """A rising line through points: score as the model gives it → share of such detections that are right."""
+    """A rising line through points: score as the model gives it → share of such detections that are right.
+
+    From (0, 0) to (1, 1) and strictly rising, so that it keeps the order of detections and can be read back.
+    """
 
     scores: tuple[Probability, ...]
     precision: tuple[Probability, ...]
+
+    @model_validator(mode="after")
+    def _rises(self) -> "ScoreCalibration":
+        for row in (self.scores, self.precision):
+            if row[:1] != (0,) or row[-1:] != (1,) or any(b <= a for a, b in pairwise(row)):
+                raise ValueError("scores and precision must rise from 0 to 1")
+        if len(self.scores) != len(self.precision):
+            raise ValueError(f"{len(self.scores)} scores for {len(self.precision)} values of precision")
+        return self
+
+    def apply(self, scores: Float[np.ndarray, "*b"]) -> Float[np.ndarray, "*b"]:
+        """Calibrated scores, of the dtype of `scores`."""
+        calibrated: np.ndarray = np.interp(scores, self.scores, self.precision).astype(scores.dtype)
+        return calibrated
+
+    def undo(self, scores: Float[np.ndarray, "*b"]) -> Float[np.ndarray, "*b"]:
+        """The model's own scores, from calibrated ones."""
+        raw: np.ndarray = np.interp(scores, self.precision, self.scores).astype(scores.dtype)
+        return raw
 
 
 class Source(Settings):
@@ -37,7 +63,8 @@ class Source(Settings):
     date: str  # ISO, day
     images: NonNegativeInt
     pairs: NonNegativeInt  # matched detections
-    threshold: Probability  # scores below were left out
+    threshold: Probability  # scores below were left out; where it goes by class, the lowest
+    size: tuple[int, int] | None = None  # (height, width) of the model's input
 
 
 class Calibration(Settings):
@@ -46,8 +73,8 @@ class Calibration(Settings):
     By edge (left, top, right, bottom): logits are divided by `temperature`; the calibrated spread is
     √((scale · std)² + (floor · √area)²), std in pixels and area the box's. `margins[edge][k]` is how many
     spreads to either side hold the true edge with LEVELS[k], `joint[k]` the same for all four edges of a box
-    together: split-conformal, so the coverage is that of the fitting data's like. An infinite margin is
-    written as a very large one.
+    together: split-conformal, so the coverage is that of the fitting data's like. A level that the fitting
+    data are too few for has a margin of `INFINITE`.
     """
 
     temperature: FourPositive

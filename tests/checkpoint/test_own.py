@@ -8,10 +8,20 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from edgewise.checkpoint import Checkpoint, build, load, own, save, store_thresholds
+from edgewise.checkpoint import (
+    Checkpoint,
+    build,
+    load,
+    own,
+    save,
+    store_calibration,
+    store_thresholds,
+)
 from edgewise.model import DFine
 from edgewise.presets import trainable
+from edgewise.seen import SeenImages
 from edgewise.thresholds import Thresholds
+from tests.test_calibration import calibration
 
 
 def header_of(path: Path) -> dict[str, Any]:
@@ -101,10 +111,10 @@ def test_classes_rename_the_rows(saved: Checkpoint, tmp_path: Path):
     ("changes", "text"),
     [
         (
-            {"version": 3},
-            r"version 3, but this edgewise reads 1 to 2; update it with pip install -U edgewise",
+            {"version": 4},
+            r"version 4, but this edgewise reads 1 to 3; update it with pip install -U edgewise",
         ),
-        ({"version": "1"}, r"version '1', but this edgewise reads 1 to 2"),
+        ({"version": "1"}, r"version '1', but this edgewise reads 1 to 3"),
         ({"colour": 1}, r"unknown key colour; expected one of version, model"),
         ({"preprocessing": {"colour": "BGR"}}, r"preprocessing.colour: .*'RGB' \(given 'BGR'\)"),
         ({"class_names": ["cat"]}, r"classes has 1 names, but the weights have 3 rows"),
@@ -217,7 +227,8 @@ def test_only_our_file_has_a_place_for_thresholds(saved: Checkpoint, tmp_path: P
     (tmp_path / "a.pth").write_bytes(b"x" * 100)
     for ref in (tmp_path / "flat.safetensors", tmp_path / "a.pth", tmp_path, "dfine-s-coco"):
         with pytest.raises(
-            ValueError, match=r"not an Edgewise file, so it has no place for thresholds; make one with Det"
+            ValueError,
+            match=r"not an Edgewise file, so it has no place for thresholds or a calibration",
         ):
             store_thresholds(ref, FOUND)
 
@@ -226,3 +237,41 @@ def test_thresholds_are_one_a_class(saved: Checkpoint):
     few = Thresholds(split="val", shared=0.5, by_class=(None,), counts=(0,))
     with pytest.raises(ValueError, match="thresholds are of 1 classes, but the weights have 3 rows"):
         replace(saved, thresholds=few)
+
+
+def test_a_calibration_and_the_images_it_has_seen_come_back(saved: Checkpoint, tmp_path: Path):
+    full = replace(saved, calibration=calibration(), seen=SeenImages(images=0, hashes=""))
+    save(tmp_path / "a.safetensors", full)
+    loaded = load(tmp_path / "a.safetensors")
+    assert (loaded.calibration, loaded.seen) == (full.calibration, full.seen)
+
+
+def test_a_calibration_is_put_into_a_file_or_a_copy_of_it(saved: Checkpoint, tmp_path: Path):
+    path, out = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    save(path, saved, torch.float16)
+    store_calibration(path, calibration(), FOUND, out)
+    assert load(path).calibration is None
+    assert load(out).calibration == calibration()
+    store_calibration(path, calibration(), FOUND)
+    assert path.read_bytes() == out.read_bytes()
+    assert load(path).thresholds == FOUND
+
+
+def test_a_calibration_edited_by_hand_is_refused(saved: Checkpoint, tmp_path: Path):
+    path = tmp_path / "a.safetensors"
+    save(path, replace(saved, calibration=calibration()))
+    header = header_of(path)
+    header["calibration"]["scale"] = [0.5, 1, 1, 1]
+    with pytest.raises(
+        ValueError,
+        match=r"a.safetensors: header: the calibration was altered after it was fitted; fit it anew",
+    ):
+        load(with_header(path, header))
+
+
+def test_a_header_of_version_2_has_no_calibration(saved: Checkpoint, tmp_path: Path):
+    path = tmp_path / "a.safetensors"
+    save(path, replace(saved, thresholds=FOUND))
+    header = {k: v for k, v in header_of(path).items() if k not in ("calibration", "seen")}
+    loaded = load(with_header(path, header | {"version": 2}))
+    assert (loaded.calibration, loaded.seen, loaded.thresholds) == (None, None, FOUND)

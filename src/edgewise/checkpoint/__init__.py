@@ -2,7 +2,7 @@
 
 from edgewise.checkpoint.atomic import atomic_write, remove_unfinished
 from edgewise.checkpoint.contents import Checkpoint, build, check_classes
-from edgewise.checkpoint.own import check_own, save, store_thresholds
+from edgewise.checkpoint.own import check_own, save, store_calibration, store_thresholds
 from edgewise.checkpoint.published import load_backbone
 from edgewise.checkpoint.refs import load
 from edgewise.checkpoint.transformers import save_transformers
@@ -18,5 +18,6 @@ __all__ = [
     "remove_unfinished",
     "save",
     "save_transformers",
+    "store_calibration",
     "store_thresholds",
 ]

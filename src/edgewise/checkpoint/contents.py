@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgewise.calibration import Calibration
 from edgewise.config import ModelConfig
 from edgewise.model import DFine
+from edgewise.seen import SeenImages
 from edgewise.thresholds import Thresholds
 
 DERIVED = {"anchors", "valid_mask", "up", "reg_scale", "num_points_scale"}  # follow from the settings
@@ -22,7 +24,8 @@ class Checkpoint:
     `weights` are tensors by published name, floats in float32; a model's `state_dict()` will do, since
     what follows from the settings is left out. `category_ids[i]` is the annotation file's own number
     for label i. `recipe` and `metrics` are plain values of the training that made it; `thresholds` those
-    of best F1 on the images that chose the weights. Raises ValueError unless there is one name, one
+    of best F1 on the images that chose the weights, on scores as `calibration` gives them; `seen` the images
+    it was trained on. Raises ValueError unless there is one name, one
     category id and one threshold for each class, names and ids without repeats.
     """
 
@@ -34,6 +37,8 @@ class Checkpoint:
     recipe: dict[str, Any] | None = None
     metrics: dict[str, Any] | None = None
     thresholds: Thresholds | None = None
+    calibration: Calibration | None = None
+    seen: SeenImages | None = None
 
     def __post_init__(self) -> None:
         weights = {k: t.float() if t.is_floating_point() else t for k, t in essential(self.weights).items()}

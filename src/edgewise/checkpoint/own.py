@@ -11,13 +11,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from edgewise.calibration import Calibration
 from edgewise.checkpoint.atomic import atomic_write
 from edgewise.checkpoint.contents import Checkpoint
 from edgewise.config import ModelConfig, Settings, parse_settings
+from edgewise.seen import SeenImages
 from edgewise.thresholds import Thresholds
 
 KEY = "edgewise"  # of the file's metadata; its value is the header
-VERSION = 2
+VERSION = 3
 
 
 def with_thresholds(header: dict[str, Any]) -> dict[str, Any]:
@@ -26,7 +28,12 @@ def with_thresholds(header: dict[str, Any]) -> dict[str, Any]:
     return header | {"thresholds": None if found is None else found.model_dump()}
 
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: with_thresholds}
+def with_calibration(header: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 has a place for a calibration and for the training images; before, none were kept."""
+    return header | {"calibration": None, "seen": None}
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: with_thresholds, 2: with_calibration}
 """Version → the function that turns a header of that version into one of the next."""
 
 
@@ -50,6 +57,8 @@ class Header(Settings):
     recipe: dict[str, Any] | None = None
     metrics: dict[str, Any] | None = None
     thresholds: Thresholds | None = None
+    calibration: Calibration | None = None
+    seen: SeenImages | None = None
 
 
 def save(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> None:
@@ -66,6 +75,8 @@ def save(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | None = N
         recipe=checkpoint.recipe,
         metrics=checkpoint.metrics,
         thresholds=checkpoint.thresholds,
+        calibration=checkpoint.calibration,
+        seen=checkpoint.seen,
     )
     tensors = {key: _stored(key, tensor, dtype) for key, tensor in checkpoint.weights.items()}
     metadata = {KEY: header.model_dump_json()}
@@ -95,6 +106,8 @@ def read(text: str, weights: dict[str, Tensor]) -> Checkpoint:
             recipe=header.recipe,
             metrics=header.metrics,
             thresholds=header.thresholds,
+            calibration=header.calibration,
+            seen=header.seen,
         )
     except ValueError as error:
         raise ValueError(f"header: {error}") from None
@@ -105,9 +118,25 @@ def store_thresholds(path: str | Path, thresholds: Thresholds) -> None:
 
     Raises ValueError for a file of another kind, which has no place for them.
     """
+    _rewrite(path, path, {"thresholds": thresholds})
+
+
+def store_calibration(
+    path: str | Path, calibration: Calibration, thresholds: Thresholds | None, out: str | Path | None = None
+) -> None:
+    """Puts a calibration, sealed, and the thresholds on its scores into a file of ours, or a copy `out`.
+
+    Its tensors stay what they are. Raises ValueError for a file of another kind.
+    """
+    changes = {"calibration": calibration.sealed(), "thresholds": thresholds}
+    _rewrite(path, path if out is None else out, changes)
+
+
+def _rewrite(path: str | Path, out: str | Path, changes: dict[str, Any]) -> None:
+    """The file with another header."""
     header, tensors = check_own(path), load_file(path)
-    metadata = {KEY: header.model_copy(update={"thresholds": thresholds}).model_dump_json()}
-    atomic_write(path, lambda temporary: save_file(tensors, temporary, metadata))
+    metadata = {KEY: header.model_copy(update=changes).model_dump_json()}
+    atomic_write(out, lambda temporary: save_file(tensors, temporary, metadata))
 
 
 def check_own(path: str | Path) -> Header:
@@ -119,8 +148,8 @@ def check_own(path: str | Path) -> Header:
         text = None
     if text is None:
         raise ValueError(
-            f"{path}: not an Edgewise file, so it has no place for thresholds; make one with "
-            f"Detector.from_pretrained({str(path)!r}).save('NAME.safetensors')"
+            f"{path}: not an Edgewise file, so it has no place for thresholds or a calibration; make one "
+            f"with Detector.from_pretrained({str(path)!r}).save('NAME.safetensors')"
         )
     return _header(text)
 
@@ -140,4 +169,7 @@ def _header(text: str) -> Header:
         )
     for old in range(version, VERSION):
         values = UPGRADES[old](values) | {"version": old + 1}
-    return parse_settings(Header, values, "header")
+    parsed = parse_settings(Header, values, "header")
+    if parsed.calibration is not None:
+        parsed.calibration.check_seal("header")
+    return parsed

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from edgewise.calibration import LEVELS, Calibration, ScoreCalibration, Source
+
+SOURCE = Source(data="d41d8c", split="val", date="2026-11-22", images=20, pairs=300, threshold=0.5)
+LINE = ScoreCalibration(scores=(0, 0.2, 0.6, 1), precision=(0, 0.1, 0.8, 1))
+
+
+def calibration(score: ScoreCalibration | None = LINE) -> Calibration:
+    """One whose margin is 3·level on every edge and 4·level on all together."""
+    row = tuple(3 * level for level in LEVELS)
+    return Calibration(
+        temperature=(1, 1.5, 1, 0.5),
+        scale=(1, 2, 1, 1),
+        floor=(0, 0, 0.1, 0),
+        margins=(row, row, row, row),
+        joint=tuple(4 * level for level in LEVELS),
+        score=score,
+        source=SOURCE,
+    ).sealed()
+
+
+def test_the_spread_is_scaled_and_never_below_the_floor():
+    std = np.array([[3.0, 3.0, 3.0, 3.0]])
+    spread = calibration().spread(std, np.array([[0.0, 0.0, 20.0, 80.0]]))  # √area is 40
+    np.testing.assert_allclose(spread, [[3, 6, 5, 3]])
+
+
+def test_margins_are_those_of_the_next_tabulated_level():
+    fitted = calibration()
+    np.testing.assert_allclose(fitted.edge_margins(0.9), 2.7)
+    assert fitted.joint_margin(0.9) == pytest.approx(3.6)
+    assert fitted.joint_margin(0.9001) == pytest.approx(4 * 0.905)
+    assert fitted.joint_margin(0.9999) == pytest.approx(4 * 0.995)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 1.5, -0.1, 90.0])
+def test_a_level_is_between_0_and_1(level: float):
+    for read in (calibration().edge_margins, calibration().joint_margin):
+        with pytest.raises(ValueError, match=f"level {level}: expected a number between 0 and 1, such as"):
+            read(level)
+
+
+def test_a_hand_in_it_is_noticed():
+    fitted = calibration()
+    fitted.check_seal("a.safetensors")
+    for changed in ({"scale": (1, 1, 1, 1)}, {"score": None}, {"seal": ""}):
+        with pytest.raises(ValueError, match=r"a\.safetensors: the calibration was altered after it was fit"):
+            fitted.model_copy(update=changed).check_seal("a.safetensors")
+
+
+def test_the_seal_survives_json():
+    Calibration.model_validate_json(calibration().model_dump_json()).check_seal("json")
+
+
+def test_margins_must_rise():
+    values = calibration().model_dump() | {"joint": (1.0,) + (0.5,) * (len(LEVELS) - 1)}
+    with pytest.raises(ValidationError, match="margins must rise with the level"):
+        Calibration.model_validate(values)
+
+
+def test_scores_go_along_the_line_and_back():
+    scores = np.array([0, 0.1, 0.2, 0.4, 0.9, 1])
+    np.testing.assert_allclose(LINE.apply(scores), [0, 0.05, 0.1, 0.45, 0.95, 1])
+    np.testing.assert_allclose(LINE.undo(LINE.apply(scores)), scores)
+    assert LINE.apply(scores.astype(np.float32)).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("scores", "precision"),
+    [((0, 0.5, 1), (0, 0, 1)), ((0.1, 1), (0, 1)), ((0, 1), (0, 0.9)), ((), ()), ((0, 1), (0, 0.5, 1))],
+)
+def test_a_line_that_is_no_order_is_refused(scores: tuple[float, ...], precision: tuple[float, ...]):
+    with pytest.raises(ValidationError, match=r"must rise from 0 to 1|2 scores for 3 values"):
+        ScoreCalibration(scores=scores, precision=precision)
