@@ -32,7 +32,7 @@ FAULTS: dict[str, Fault] = {
         "warning", "no more of them are learned or found; raise decoder.num_queries"
     ),
     "box-below-pixel": Fault(
-        "warning", "trained on, but hardly to be found; a larger input or tiles would help"
+        "warning", "left out of training at that size; a larger input or tiles would help"
     ),
 }
 

@@ -67,6 +67,7 @@ def count_plot(counts: Mapping[str, Statistics], queries: int, path: Path) -> No
             queries, 0.99, f"{queries} queries ", transform=axes.get_xaxis_transform(), va="top", ha="right"
         )
     axes.set(xlabel="boxes in an image", ylabel="% of the images", xlim=(bins[0], None))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     _finish(figure, axes, "Boxes in an image", path)
 
 
