@@ -1,5 +1,6 @@
 """`Detector`: the thin public face. What it does is one call into the room that knows how."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from edgewise.evaluation.coco import Metrics
     from edgewise.evaluation.run import AnnotatedImages
     from edgewise.predict.predictor import Threshold
-    from edgewise.predict.sources import Source
+    from edgewise.predict.sources import ImageLike, Source
+    from edgewise.predict.trace import Trace
     from edgewise.processes import Processes
     from edgewise.thresholds import Thresholds
     from edgewise.train.plan import AugmentName, Order, RecipeName
@@ -166,6 +168,34 @@ class Detector:
         """
         predictor = self.predictor(size)
         return predictor.predict(source, threshold=threshold, batch=batch, stream=stream, edges=edges)
+
+    def at(
+        self, layers: int | None = None, queries: int | None = None, exit: float | None = None
+    ) -> "Detector":
+        """A faster detector of the same weights, to use and to save like any other; this one stays as it is.
+
+        `layers` keeps the first decoder layers, `queries` the most promising candidates of an image; with
+        `exit` an image is refined no further once a layer changes no sure edge's distribution by so many
+        nats. `edgewise profile-layers` measures what each costs, and recommends one. Thresholds and
+        calibration are of the last layer's scores and edges: without it they are gone.
+        """
+        other = copy.copy(self)
+        other.model = self.model.at(layers, queries, exit)
+        if other._origin is not None:
+            other._origin = replace(other._origin, metrics=None)  # those of the whole
+        if other.config.decoder.num_layers < self.config.decoder.num_layers:
+            other.thresholds = other.calibration = None
+        return other
+
+    def trace(self, image: "ImageLike", threshold: "Threshold" = 0.5, *, size: Size | None = None) -> "Trace":
+        """How the decoder refined the boxes of one image: every layer's boxes, distributions and scores.
+
+        `image` is one of what `predict` takes; objects whose last score is at least `threshold` are kept,
+        best first. `trace(image).plot(box=0)` draws one.
+        """
+        from edgewise.predict.trace import trace
+
+        return trace(self.predictor(size), image, threshold)
 
     def evaluate(
         self,

@@ -199,6 +199,7 @@ class DecoderConfig(Settings):
     quality_top: PositiveInt = 4  # largest probabilities per edge read by LQE
     quality_dim: PositiveInt = 64
     sampler: Literal["gather", "grid_sample"] = "grid_sample"
+    exit: NonNegativeFloat = 0.0  # no more layers once sure edges change by less, in nats; 0 is off
 
     @model_validator(mode="after")
     def _consistent(self) -> "DecoderConfig":

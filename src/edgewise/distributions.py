@@ -36,6 +36,12 @@ def offset_std(logits: Float[Tensor, "*b 4 n"], values: Float[Tensor, " n"]) -> 
     return _mean(probs, (values - _mean(probs, values)[..., None]).square()).sqrt()
 
 
+def edge_kl(later: Float[Tensor, "*b 4 n"], earlier: Float[Tensor, "*b 4 n"]) -> Float[Tensor, "*b 4"]:
+    """KL(later ‖ earlier) of each edge's distribution, both given as logits: nats lost by stopping early."""
+    after, before = later.log_softmax(-1), earlier.log_softmax(-1)
+    return (after.exp() * (after - before)).sum(-1).clamp(min=0)
+
+
 def _mean(probs: Tensor, values: Tensor) -> Tensor:
     """Not a matrix product, which autocast would round to bfloat16."""
     return (probs * values).sum(-1)

@@ -13,6 +13,7 @@ from edgewise.caching import cached_constant
 from edgewise.config import DecoderConfig
 from edgewise.device import at_least_float32
 from edgewise.distributions import bin_values, expected_offset, refined_boxes
+from edgewise.model.anytime import change
 from edgewise.model.attention import DeformableAttention, SelfAttention
 from edgewise.model.layers import MLP, ConvNorm, inverse_sigmoid
 from edgewise.model.recompute import run
@@ -227,6 +228,21 @@ class Decoder(nn.Module):
             self.dec_score_head[i] = nn.Identity()  # keeps the places of those after it
             self.decoder.lqe_layers[i] = nn.Identity()
 
+    def cut(self, layers: int, queries: int, exit: float) -> None:
+        """Keeps the first `layers` layers and the `queries` best queries, and stops early by `exit`.
+
+        ValueError for a form in which these layers have no scores.
+        """
+        if self.first_scored:
+            raise ValueError(
+                "this inference form has the scores of its last layer alone; cut the model it came from"
+            )
+        self.config = self.config.updated({"num_layers": layers, "num_queries": queries, "exit": exit})
+        self.dec_score_head = self.dec_score_head[:layers]
+        self.dec_bbox_head = self.dec_bbox_head[:layers]
+        self.decoder.layers = self.decoder.layers[:layers]
+        self.decoder.lqe_layers = self.decoder.lqe_layers[:layers]
+
     def forward(self, maps: list[Tensor], denoising: DenoisingQueries | None = None) -> ModelOutput:
         """All layers' outputs for the queries, and apart from them for the denoising queries if given."""
         maps = [project(x) for project, x in zip(self.input_proj, maps, strict=True)]
@@ -299,9 +315,17 @@ class Decoder(nn.Module):
             if scores is not None:
                 quality = self.decoder.lqe_layers[i](edge_logits)
                 layers.append(LayerOutput(scores + quality, boxes, edge_logits))
+            if self._enough(layers):
+                break
             references, before = boxes.detach(), content.detach()
         assert initial is not None
         return DecoderOutput(tuple(layers), initial)
+
+    def _enough(self, layers: list[LayerOutput]) -> bool:
+        """Whether the sure edges of all images have settled before the last layer (`config.exit`)."""
+        if not self.config.exit or self.training or not 1 < len(layers) < self.config.num_layers:
+            return False
+        return bool((change(*layers[-2:]) < self.config.exit).all())
 
 
 def _pick(rows: Float[Tensor, "B T n"], index: Int64[Tensor, "B Q"]) -> Float[Tensor, "B Q n"]:

@@ -43,10 +43,32 @@ class DFine(nn.Module):
         for part in (self.backbone, self.encoder, self.decoder):
             part.recompute = on
 
+    def at(
+        self, layers: int | None = None, queries: int | None = None, exit: float | None = None
+    ) -> "DFine":
+        """A smaller model with the weights of this one, a new module: what this has after so many layers.
+
+        `layers` keeps the first ones, `queries` the best ones of the encoder. With `exit` it stops on its own
+        as soon as no sure edge's distribution changes by so many nats from layer to layer (`model.anytime`),
+        in evaluation: each image if they come one by one, else when all of a batch have settled. What is not
+        given stays as it is. ValueError for what this model has not.
+        """
+        own = self.config.decoder
+        for what, most, asked in (("layers", own.num_layers, layers), ("queries", own.num_queries, queries)):
+            if asked is not None and not 1 <= asked <= most:
+                raise ValueError(f"{what}={asked}: this model has {most}; expected 1 to {most}")
+        model = copy.deepcopy(self)
+        model.decoder.cut(
+            layers or own.num_layers, queries or own.num_queries, own.exit if exit is None else exit
+        )
+        model.config = self.config.model_copy(update={"decoder": model.decoder.config})
+        return model
+
     def fused(self, layers: Literal["last", "all"] = "last") -> "DFine":
         """The inference form, a new module: norms folded, parts that only train dropped; same outputs.
 
-        Its output has the last layer alone, or with "all" every layer; initial logits are None.
+        Its output has the last layer alone, or with "all" every layer; initial logits are None. That of the
+        last layer needs all of them: it does not stop early.
         """
         device = next(self.parameters()).device
         if self.decoder.denoising_class_embed is None:

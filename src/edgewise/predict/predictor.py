@@ -76,7 +76,7 @@ class Predictor:
         The generator reads `batch` images when it needs them and holds no more than those. A Detections'
         `source` is the path of a file, else the image. Bad arguments fail here, a bad file in its turn.
         """
-        least = self._least(threshold)
+        least = self.least(threshold)
         if batch < 1:
             raise ValueError(f"batch {batch}: expected at least one image")
         size = self.size if size is None else check_size(size)
@@ -101,7 +101,7 @@ class Predictor:
     ) -> list[Detections]:
         """Detections of RGB uint8 arrays [H, W, 3] in one forward pass. They do not keep their image."""
         ready: list[Ready] = [(*preprocess(check_array(image), self.size), None) for image in images]
-        return self._detect(ready, self._least(threshold), max_detections, edges) if ready else []
+        return self._detect(ready, self.least(threshold), max_detections, edges) if ready else []
 
     def _stream(
         self,
@@ -118,7 +118,7 @@ class Predictor:
                 _read(images[start : start + batch], size), threshold, max_detections, edges
             )
 
-    def _least(self, threshold: Threshold) -> Scores:
+    def least(self, threshold: Threshold) -> Scores:
         """What the scores must reach, by label. Raises ValueError for what is no threshold."""
         if isinstance(threshold, str):
             if threshold != "auto":
