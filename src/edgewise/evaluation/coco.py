@@ -134,8 +134,9 @@ class Metrics:
             f"large {_show(self.ap_large)}; duplicates {_percent(self.duplicate_rate)}\n"
             "F1, precision and recall at IoU 0.5 and the score threshold of the best F1",
             box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),  # so that a terminal of 80 columns has room for names
         )
-        table.add_column("class")
+        table.add_column("class", overflow="fold")
         for heading in ("boxes", "AP", "AP50", "AP75", "AR", "F1", "score", "prec.", "recall"):
             table.add_column(heading, justify="right", no_wrap=True)
         for name, one in self.per_class.items():
