@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from edgewise.thresholds import Thresholds
     from edgewise.train.plan import AugmentName, Order, RecipeName
     from edgewise.train.state import TrainSet
+    from edgewise.uses.audit import Audit
+    from edgewise.uses.select import Selection
 
 
 Size = int | tuple[int, int]  # one side, or (height, width)
@@ -222,6 +224,52 @@ class Detector:
         if out is not None:
             write_evaluation(dataset, found, out)
         return found.metrics
+
+    # ── use ────────────────────────────────────────────────────────────────────────────────────────
+
+    def audit(
+        self,
+        data: "Data | AnnotatedImages",
+        split: str = "train",
+        *,
+        threshold: "Threshold | None" = None,
+        batch: int = 8,
+        size: Size | None = None,
+        progress: bool = False,
+    ) -> "Audit":
+        """The annotations of a split, or of "all", in the light of the detector: the improbable ones first.
+
+        `data` is what `train` takes, or a data set that is open already. From `threshold` on a detection is
+        sure enough to doubt a whole box: by default "auto" where the checkpoint has thresholds, else 0.5.
+        """
+        from edgewise.evaluation.run import AnnotatedImages
+        from edgewise.uses.audit import LEAST_SCORE, audit
+        from edgewise.uses.joined import open_joined
+
+        dataset = data if isinstance(data, AnnotatedImages) else open_joined(data, split)
+        predictor = self.predictor(size)
+        predict = partial(predictor.predict_arrays, threshold=LEAST_SCORE)
+        if threshold is None:
+            threshold = 0.5 if self.thresholds is None else "auto"
+        return audit(dataset, predict, predictor.least(threshold), batch=batch, progress=progress)
+
+    def select(
+        self,
+        source: "Source",
+        k: int,
+        known: "Source" = (),
+        *,
+        batch: int = 8,
+        size: Size | None = None,
+        progress: bool = False,
+    ) -> "Selection":
+        """The `k` images most worth annotating: the detector is unsure of them, and no two are alike.
+
+        `source` is what `predict` takes; images like those in `known`, annotated already, are worth less.
+        """
+        from edgewise.uses.select import select
+
+        return select(self.predictor(size), source, k, known, batch=batch, progress=progress)
 
     # ── train ──────────────────────────────────────────────────────────────────────────────────────
 
