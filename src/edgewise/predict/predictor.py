@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from rich.console import Console
 from rich.progress import track
-from torch import nn
+from torch import Tensor, nn
 
 from edgewise.calibration import Calibration
 from edgewise.config import check_size
@@ -142,11 +142,24 @@ class Predictor:
     def _detect(
         self, ready: list[Ready], threshold: Scores, max_detections: int, edges: bool
     ) -> list[Detections]:
-        inputs, geometries, sources = zip(*ready, strict=True)
-        weight = next(self.model.parameters())
-        images = torch.from_numpy(np.stack(inputs)).to(weight.device, weight.dtype)
         with torch.inference_mode(), evaluating(self.model):
-            rows = host(self.model(images))
+            output = self.model(self.batch(ready))
+        return self.decoded(output, ready, threshold, max_detections, edges)
+
+    def batch(self, ready: Sequence[Ready]) -> Float[Tensor, "B 3 H W"]:
+        """Images as the model wants them: where its weights are, in their precision."""
+        weight = next(self.model.parameters())
+        return torch.from_numpy(np.stack([image for image, _, _ in ready])).to(weight.device, weight.dtype)
+
+    def decoded(
+        self,
+        output: ModelOutput,
+        ready: Sequence[Ready],
+        threshold: Scores,
+        max_detections: int = 300,
+        edges: bool = False,
+    ) -> list[Detections]:
+        """What the last layer of `output` found in each image."""
         return [
             decode(
                 *row,
@@ -160,7 +173,7 @@ class Predictor:
                 calibration=self.calibration,
                 edges=edges,
             )
-            for row, geometry, source in zip(rows, geometries, sources, strict=True)
+            for row, (_, geometry, source) in zip(host(output), ready, strict=True)
         ]
 
 

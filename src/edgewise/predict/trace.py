@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from edgewise.decode import edge_distributions
 from edgewise.edges import EdgeDistributions
 from edgewise.predict.predictor import Predictor, Threshold, evaluating
 from edgewise.predict.sources import ImageLike, expand, load
@@ -70,27 +71,25 @@ def trace(predictor: Predictor, image: ImageLike, threshold: Threshold = 0.5) ->
     images, many = expand(image)
     if many:
         raise ValueError(f"{image}: {len(images)} images; expected a single one to trace")
-    pixels, _ = load(images[0])
+    pixels, source = load(images[0])
     ready, geometry = preprocess(pixels, predictor.size)
-    weight = next(predictor.model.parameters())
     with torch.inference_mode(), evaluating(predictor.model):
-        output = predictor.model(torch.from_numpy(ready)[None].to(weight.device, weight.dtype))
+        output = predictor.model(predictor.batch([(ready, geometry, source)]))
     scores = _stacked([layer.logits.sigmoid() for layer in output.layers])  # [L, Q, C]
     labels = scores[-1].argmax(-1)
     final = scores[-1].max(-1)
     rows = np.argsort(-final, kind="stable")
     rows = rows[final[rows] >= least[labels[rows]]]  # [M]
-    initial = geometry.to_pixels(_stacked([output.initial.boxes])[0, rows])
-    sides = np.tile(initial[:, 2:] - initial[:, :2], 2)
-    probs = _stacked([layer.edge_logits.softmax(-1) for layer in output.layers])[:, rows]
+    initial = _stacked([output.initial.boxes])[0, rows]
+    logits = _stacked([layer.edge_logits for layer in output.layers])[:, rows]
     return Trace(
         image=pixels,
         class_names=predictor.class_names,
         labels=labels[rows],
-        initial_boxes_xyxy=initial,
+        initial_boxes_xyxy=geometry.to_pixels(initial),
         boxes_xyxy=geometry.to_pixels(_stacked([layer.boxes for layer in output.layers])[:, rows]),
         scores=scores[:, rows, labels[rows]],
-        edges=tuple(EdgeDistributions(one, predictor.values, initial, sides) for one in probs),
+        edges=tuple(edge_distributions(one, initial, geometry, predictor.values) for one in logits),
     )
 
 
