@@ -33,24 +33,12 @@ def run(trainer: Trainer, console: Console) -> None:
     where one is asked to stop all do.
     """
     main = trainer.processes.main
-    bar = _Bar(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console if main else Console(quiet=True),
-        refresh_per_second=2,
-    )
+    bar = _Bar(console if main else Console(quiet=True))
     epochs = trainer.config.schedule.epochs
     say = partial(bar.console.print, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    config = trainer.config if main else trainer.config.updated({"loggers": ()})
     with (
-        open_loggers(
-            trainer.folder,
-            trainer.config if main else trainer.config.updated({"loggers": ()}),
-            trainer.step,
-            say,
-        ) as logger,
+        open_loggers(trainer.folder, config, trainer.step, say) as logger,
         bar,
         _stop_requests() as stopping,
     ):
@@ -58,11 +46,7 @@ def run(trainer: Trainer, console: Console) -> None:
 
         def on_epoch(line: dict[str, Any]) -> None:
             bar.console.print(epoch_line(line, epochs), highlight=False, soft_wrap=True)
-            numbers = {f"val/{name}": one for name, one in line.get("val", {}).items()}
-            numbers |= {name: line[name] for name in ("images_per_s", "wait_share")}
-            logger.scalars(
-                line["step"], {name: one for name, one in numbers.items() if isinstance(one, float)}
-            )
+            logger.scalars(line["step"], epoch_scalars(line))
 
         for report in trainer.steps(on_epoch):
             if report.faults:
@@ -86,6 +70,17 @@ def run(trainer: Trainer, console: Console) -> None:
 
 class _Bar(Progress):
     """A progress bar with a line of numbers below it, whatever the width of the terminal."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            refresh_per_second=2,
+        )
 
     def get_renderables(self) -> Iterator[RenderableType]:
         yield self.make_tasks_table(self.tasks)
@@ -122,6 +117,13 @@ def _note(trainer: Trainer, report: StepReport) -> str:
         f"loss {report.total:.2f} ({terms}) · lr {trainer.lr:.1e} · {speed['images_per_s']:.1f} img/s "
         f"· wait {speed['wait_share']:.0%}"
     )
+
+
+def epoch_scalars(line: dict[str, Any]) -> dict[str, float]:
+    """The numbers of one epoch of metrics.jsonl that loggers get."""
+    numbers = {f"val/{name}": one for name, one in line.get("val", {}).items()}
+    numbers |= {name: line[name] for name in ("images_per_s", "wait_share")}
+    return {name: one for name, one in numbers.items() if isinstance(one, float)}
 
 
 def epoch_line(line: dict[str, Any], epochs: int) -> str:

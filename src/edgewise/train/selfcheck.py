@@ -6,7 +6,7 @@ Nothing here changes the run: probes train copies, and random streams are left w
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -110,15 +110,7 @@ def run_selfchecks(
         check("memory", lambda: check_memory(model, train_set, config, device, processes.count))
         check("overfit probe", lambda: check_learning(model, batch, config, device))
     if processes.main:
-        classes = [
-            {"label": label, "name": name, "category_id": category, "training_boxes": count}
-            for label, (category, (name, count)) in enumerate(
-                zip(train_set.category_ids, boxes_by_class(train_set).items(), strict=True)
-            )
-        ]
-        report = {"checks": [asdict(one) for one in checks], "classes": classes}
-        text = json.dumps(report, indent=2, ensure_ascii=False)
-        (folder / "selfcheck.json").write_text(text + "\n", encoding="utf-8")
+        _write_report(folder / "selfcheck.json", checks, train_set)
     quiet.print(
         f"{len(checks)} self-checks in {time.perf_counter() - began:.1f} s; what the model will see: "
         f"{folder / 'first_batch.png'}",
@@ -126,6 +118,18 @@ def run_selfchecks(
         highlight=False,
     )
     return tuple(checks)
+
+
+def _write_report(path: Path, checks: Sequence[Check], train_set: AnnotatedImages) -> None:
+    """The checks and the class map as JSON."""
+    classes = [
+        {"label": label, "name": name, "category_id": category, "training_boxes": count}
+        for label, (category, (name, count)) in enumerate(
+            zip(train_set.category_ids, boxes_by_class(train_set).items(), strict=True)
+        )
+    ]
+    report = {"checks": [asdict(one) for one in checks], "classes": classes}
+    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _line(check: Check) -> Text:
