@@ -5,6 +5,7 @@ import sys
 from rich.markup import escape
 
 from edgewise.cli import (  # noqa: F401  # each joins the application
+    audit,
     convert,
     demo,
     doctor,
@@ -12,6 +13,7 @@ from edgewise.cli import (  # noqa: F401  # each joins the application
     info,
     predict,
     replay,
+    select,
     train,
 )
 from edgewise.cli.app import app, console

@@ -46,7 +46,8 @@ class Pick:
     """One chosen image: where it stands in the list that was given, and its path, if it is a file.
 
     `doubt` is the mean of its ranks by `spread` and by `movement` among all images, in (0, 1]; `distance`
-    that of its feature to the nearest one picked before it, infinite for the first.
+    that of its feature to the nearest one known or picked before, None where
+    there is none.
     """
 
     index: int
@@ -54,7 +55,7 @@ class Pick:
     doubt: float
     spread: float
     movement: float
-    distance: float
+    distance: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,31 +67,43 @@ class Selection:
     images: int
 
     def save(self, path: str | Path) -> None:
-        """Writes the list: a path a line (.txt), or with the numbers (.csv, .json).
+        """Writes the list in the form of its suffix, see `check_list`.
 
-        Images that are not files are written by their place in the list that was given. ValueError for
-        another suffix.
+        Images that are not files are written by their place in the list that was given.
         """
-        path, rows = Path(path), [asdict(one) for one in self.picks]
-        match path.suffix.lower():
-            case ".txt":
-                text = "".join(f"{one.index if one.path is None else one.path}\n" for one in self.picks)
-            case ".csv":
-                buffer = StringIO()
-                writer = csv.DictWriter(buffer, list(Pick.__dataclass_fields__), lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
-                text = buffer.getvalue()
-            case ".json":
-                finite = [{**one, "distance": min(one["distance"], 1e9)} for one in rows]
-                text = json.dumps(finite, indent=2, ensure_ascii=False) + "\n"
-            case _:
-                raise ValueError(f"{path}: expected a list that ends with .txt, .csv or .json")
-        path.write_text(text, encoding="utf-8")
+        path = check_list(path)
+        path.write_text(LISTS[path.suffix.lower()](self.picks), encoding="utf-8")
 
     def sheet(self, count: int = 24) -> Image.Image:
         """The first picks with what was found in them, in reading order."""
         return contact_sheet([one.plot() for one in self.detections[:count]], columns=4, width=360)
+
+
+def _text(picks: Sequence[Pick]) -> str:
+    return "".join(f"{one.index if one.path is None else one.path}\n" for one in picks)
+
+
+def _csv(picks: Sequence[Pick]) -> str:
+    buffer = StringIO()
+    writer = csv.DictWriter(buffer, list(Pick.__dataclass_fields__), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(one) for one in picks)
+    return buffer.getvalue()
+
+
+def _json(picks: Sequence[Pick]) -> str:
+    return json.dumps([asdict(one) for one in picks], indent=2, ensure_ascii=False) + "\n"
+
+
+LISTS = {".txt": _text, ".csv": _csv, ".json": _json}
+
+
+def check_list(path: str | Path) -> Path:
+    """A list's path. ValueError unless it ends with .txt (a path a line), .csv or .json (all numbers)."""
+    path = Path(path)
+    if path.suffix.lower() not in LISTS:
+        raise ValueError(f"{path}: expected a list that ends with .txt, .csv or .json")
+    return path
 
 
 def select(
@@ -125,7 +138,7 @@ def select(
                 doubt=float(doubt[index]),
                 spread=new[index].spread,
                 movement=new[index].movement,
-                distance=distance,
+                distance=distance if np.isfinite(distance) else None,
             )
             for index, distance in zip(chosen.tolist(), distances.tolist(), strict=True)
         ),
