@@ -110,10 +110,10 @@ def plan(
             batch=given.get("batch"),
         )
         config, reasons = recipe.config, recipe.reasons
-    if wishes.recipe == "deim" and resumed is None:
+    if wishes.recipe == "deim":
         config = deim(config)
         reasons += ("recipe deim: mosaic, mixup, copy-blend and the matchability-aware loss",)
-    if wishes.augment == "none" and resumed is None:
+    if wishes.augment == "none":
         config = unaugmented(config)
         reasons += ("no augmentation at all, as given",)
     if wishes.lr is not None and wishes.lr != "find":
