@@ -1,0 +1,132 @@
+"""Three pictures of honesty: what is claimed and what is held, at which width, how errors follow spreads."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgewise.evaluation.calibration import metrics as m
+from edgewise.evaluation.calibration.baselines import CURVE, Claims
+from edgewise.evaluation.calibration.crossfit import OURS, Claimed
+from edgewise.evaluation.calibration.honesty import EDGES, joint_rows
+from edgewise.evaluation.calibration.pairs import EdgePairs, Outcome
+from edgewise.extras import require
+
+DIAGRAMS = {
+    "reliability.png": "How often intervals hold what they claim to hold",
+    "coverage_width.png": "How wide intervals are for what they hold",
+    "spread_error.png": "How errors follow the predicted spread",
+}
+"""File → what it shows."""
+
+COLOURS = {
+    OURS: "#0072b2",
+    "raw distribution": "#d55e00",
+    "recalibrated quantiles": "#cc79a7",
+    "fixed width": "#444444",
+    "share of the side": "#999999",
+    "share of √area": "#009e73",
+}  # Okabe and Ito's, which all eyes can tell apart
+
+
+def write_diagrams(outcome: Outcome, said: Claimed, folder: Path) -> None:
+    """Writes the pictures of DIAGRAMS."""
+    reliability_diagram(outcome.pairs, said, folder / "reliability.png")
+    coverage_width_plot(outcome.pairs, said, folder / "coverage_width.png")
+    spread_error_plot(outcome.pairs, said, folder / "spread_error.png")
+
+
+def reliability_diagram(pairs: EdgePairs, said: Claimed, path: str | Path) -> None:
+    """Writes claimed against observed coverage: of edges at the left, of whole boxes at the right.
+
+    The band holds 95 % of the bootstrap over images; what is below the diagonal claims too much.
+    """
+    figure, (left, right) = _figure(2)
+    ours = said.claims[OURS]
+    for edge, name in enumerate(EDGES):
+        held = m.inside(pairs.true_xyxy, ours.low, ours.high)[..., edge].mean(1)
+        left.plot(CURVE, held, color=COLOURS[OURS], linewidth=0.7, alpha=0.6, zorder=2)
+        left.annotate(name, (CURVE[0], held[0]), (-3, 0), textcoords="offset points", ha="right", fontsize=7)
+    for name in (OURS, "raw distribution"):
+        if name in said.claims:
+            rows = m.inside(pairs.true_xyxy, said.claims[name].low, said.claims[name].high).mean(-1)
+            _banded(left, rows, pairs, name)
+            _banded(right, joint_rows(pairs, said.claims[name])[0], pairs, name)
+    for axes, title in ((left, "each edge"), (right, "all four edges at once")):
+        axes.plot((0, 1), (0, 1), color="black", linewidth=0.8, linestyle=":", zorder=1)
+        axes.set(xlim=(0.42, 1), ylim=(0.42, 1), xlabel="claimed coverage", aspect="equal")
+        axes.set_title(title, loc="left")
+    left.set_ylabel("observed coverage")
+    right.legend(frameon=False, loc="upper left", fontsize=8)
+    figure.savefig(path)
+
+
+def _banded(axes: Any, rows: np.ndarray, pairs: EdgePairs, name: str) -> None:
+    """The mean of rows [L, M] over the levels of CURVE with its bootstrap band."""
+    low, high = m.interval95(m.bootstrap_means(rows.T.astype(np.float64), pairs.image, pairs.num_images))
+    axes.fill_between(CURVE, low, high, color=COLOURS[name], alpha=0.18, linewidth=0)
+    axes.plot(CURVE, rows.mean(1), color=COLOURS[name], linewidth=1.8, label=name, zorder=3)
+
+
+def coverage_width_plot(pairs: EdgePairs, said: Claimed, path: str | Path) -> None:
+    """Writes the mean width of each method's joint intervals over what they hold: lower is better."""
+    figure, (axes,) = _figure(1)
+    for name, claims in said.claims.items():
+        held, width = joint_rows(pairs, claims)
+        ours = name == OURS
+        axes.plot(
+            held.mean(1),
+            width.mean(1),
+            color=COLOURS[name],
+            linewidth=2.4 if ours else 1.2,
+            zorder=4 if ours else 3,
+            label=name,
+        )
+        _dot(axes, pairs, claims, COLOURS[name])
+    axes.axvline(0.9, color="black", linewidth=0.8, linestyle=":")
+    top = max(float(joint_rows(pairs, one)[1].mean(1)[CURVE.index(0.95)]) for one in said.claims.values())
+    axes.set(xlim=(0.4, 1), ylim=(0, 1.25 * top), xlabel="boxes whose four edges are held")
+    axes.set_ylabel("mean width of the joint intervals, px")
+    axes.set_title("Width at equal coverage · dots: where 90 % are claimed", loc="left", fontsize=10)
+    axes.legend(frameon=False, loc="upper left", fontsize=8)
+    figure.savefig(path)
+
+
+def _dot(axes: Any, pairs: EdgePairs, claims: Claims, colour: str) -> None:
+    held, width = joint_rows(pairs, claims)
+    place = CURVE.index(0.9)
+    axes.plot(held[place].mean(), width[place].mean(), "o", color=colour, markersize=5, zorder=5)
+
+
+def spread_error_plot(pairs: EdgePairs, said: Claimed, path: str | Path) -> None:
+    """Writes the error, root mean square, of tenths of all edges by rising spread, before and after."""
+    figure, (axes,) = _figure(1)
+    spreads = {"raw distribution": pairs.edges.std.astype(np.float64), OURS: said.spread}
+    ends = []
+    for name, spread in spreads.items():
+        claimed, found = m.spread_bins(pairs.errors.ravel(), spread.ravel())
+        error = m.ence(pairs.errors.ravel(), spread.ravel())
+        axes.plot(claimed, found, "o-", color=COLOURS[name], markersize=4, label=f"{name}: ENCE {error:.2f}")
+        ends += [*claimed, *found]
+    low, high = 0.8 * min(ends), 1.25 * max(ends)
+    axes.plot((low, high), (low, high), color="black", linewidth=0.8, linestyle=":")
+    axes.set(xlim=(low, high), ylim=(low, high), xscale="log", yscale="log", aspect="equal")
+    axes.set(xlabel="predicted spread, px (root mean square)", ylabel="error, px (root mean square)")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(require("matplotlib.ticker", "train").FormatStrFormatter("%g"))
+        axis.set_minor_formatter(require("matplotlib.ticker", "train").FormatStrFormatter("%g"))
+    axes.tick_params(which="minor", labelsize=7)
+    axes.set_title("Tenths of all edges, the surest first", loc="left", fontsize=10)
+    axes.legend(frameon=False, loc="upper left", fontsize=8)
+    figure.savefig(path)
+
+
+def _figure(columns: int) -> tuple[Any, Any]:
+    """A figure of its own: pyplot's global state and the screen stay out of it."""
+    make = require("matplotlib.figure", "train").Figure
+    figure = make(figsize=(5 * columns, 4.6), dpi=150, layout="constrained")
+    row = figure.subplots(1, columns, squeeze=False)[0]
+    for axes in row:
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, row
