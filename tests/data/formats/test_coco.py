@@ -219,6 +219,21 @@ def test_the_same_names_in_every_split(tmp_path: Path) -> None:
     assert open_dataset(tmp_path, "train").paths[0] == tmp_path / "train2017/0.png"
 
 
+def test_images_of_another_split_are_not_taken(tmp_path: Path) -> None:
+    train = write(tmp_path, coco(), "annotations/instances_train2017.json", None)
+    write(tmp_path, coco(), "annotations/instances_val2017.json", "val2017")
+    with pytest.raises(FileNotFoundError) as caught:
+        open_dataset(tmp_path, "train")
+    assert str(caught.value).startswith(
+        f"{train}: its images, such as 0.png, are not there; files of these names are in "
+        f"{tmp_path / 'val2017'}, but that is the val split's by its name, and this is the train split: put "
+        "its own images beside the file or into a folder train. "
+    )
+    assert open_dataset(tmp_path, "val").paths[0] == tmp_path / "val2017/0.png"
+    (tmp_path / "val2017").rename(tmp_path / "photos")  # shared by both
+    assert open_dataset(tmp_path, "train").paths == open_dataset(tmp_path, "val").paths
+
+
 def test_coco_annotations_of_other_kinds_are_passed_over(tmp_path: Path) -> None:
     path = write(tmp_path, coco(), "annotations/instances_val2017.json", "val2017")
     write(tmp_path, {}, "annotations/captions_val2017.json", None)

@@ -21,21 +21,27 @@ def image_paths(names: Sequence[tuple[str, ...]], bases: Sequence[Path], split: 
     An image is known by one or more names: a file name, with folders before it or not, or without its suffix.
     Its folders are dropped from the left where the file is found only without them. One that is not there
     gets the path where it was expected. Looked in: `bases`, their sub folders, those beside them, and
-    `images` above them; of several folders with the same names the one that is called like `split`.
+    `images` above them; of several folders with the same names the one that is called like `split`. One of
+    another split's name is never taken, unless it is one of `bases`.
 
-    LookupError if none of the first few images is anywhere near, or in several folders.
+    LookupError if none of the first few images is anywhere near, in several folders, or in those of other
+    splits only.
     """
     if not names:
         return []
     parts = [tuple(parts_of(name) for name in one) for one in names]
     listing = cache(stems)  # folders do not change while this runs
     deepest = max(len(name) for one in parts[:_SAMPLE] for name in one)
+    others: list[Path] = []  # with the same file names, of other splits
     for dropped in range(deepest):
         shorter = [tuple(drop(name, dropped) for name in one) for one in parts[:_SAMPLE]]
         for places in _places(bases):
             folders = [one for one in places if any(_find(one, image, listing) for image in shorter)]
             if len(folders) > 1:  # the same file names in train2017 and val2017
                 folders = [one for one in folders if split_in(one.name) == split] or folders
+            own = [one for one in folders if one in bases or split_in(one.name) in (None, split)]
+            others += [one for one in folders if one not in own]
+            folders = own
             if len(folders) > 1:
                 raise LookupError(
                     f"its images, such as {names[0][0]}, are in {' and in '.join(map(str, folders))}; "
@@ -43,6 +49,12 @@ def image_paths(names: Sequence[tuple[str, ...]], bases: Sequence[Path], split: 
                 )
             if folders:
                 return [_found(folders[0], image, dropped, listing) for image in parts]
+    if others:
+        raise LookupError(
+            f"its images, such as {names[0][0]}, are not there; files of these names are in {others[0]}, but "
+            f"that is the {split_in(others[0].name)} split's by its name, and this is the {split} split: put "
+            f"its own images beside the file or into a folder {split}"
+        )
     raise LookupError(
         f"none of its images, such as {names[0][0]}, were found in {' and '.join(map(str, bases))} "
         "and folders near; put them there"
