@@ -383,13 +383,14 @@ class Detector:
         wishes = order.wishes
         config, reasons = plan(train_set, self.config, self.trained, wishes)
         model = self._with_classes(train_set.class_names, config.seed, console)
-        device = resolve_device(config.device)
         if wishes.batch == "auto":
+            device = resolve_device(config.device)
             wishes = replace(wishes, batch=auto_batch(model, train_set, config, device, console))
             config, reasons = plan(train_set, self.config, self.trained, wishes)
         for reason in reasons:
             say(reason)
         if wishes.lr == "find":
+            device = resolve_device(config.device)
             found = find_rate(model, train_set, config, device, order.transform, console)
             picture = order.folder / "lr_range.png"
             picture.parent.mkdir(parents=True, exist_ok=True)
