@@ -1,3 +1,4 @@
+import csv
 import json
 import subprocess
 import sys
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgewise.bins import bin_values
 from edgewise.calibration import LEVELS, Calibration, Source
 from edgewise.detections import Detection, Detections, Geometry
-from edgewise.edges import EdgeDistributions
+from edgewise.edges import EDGES, EdgeDistributions
 
 
 def three(**changes: object) -> Detections:
@@ -38,6 +40,12 @@ def promise(**changes: object) -> Calibration:
         source=source,
     )
     return calibration.model_copy(update=changes)
+
+
+def distributions(rows: int = 3) -> EdgeDistributions:
+    logits = np.random.default_rng(0).standard_normal((rows, 4, 33)).astype(np.float32)
+    side = np.ones((rows, 4), np.float32)
+    return EdgeDistributions.of(logits, bin_values(32), 10 * side, 5 * side)
 
 
 def test_as_a_sequence() -> None:
@@ -101,12 +109,100 @@ def test_summary() -> None:
             {"labels": np.array([1, 0, 3])},
             "labels from 0 to 3; expected 0 to 2, one for each of 3 class_names",
         ),
+        ({"edges": distributions(2)}, "edges of 2 boxes for 3 scores"),
         ({"category_ids": (1, 2)}, "2 category_ids for 3 class_names; expected one each"),
     ],
 )
 def test_what_does_not_fit_is_named(changes: dict[str, object], message: str, unchecked: None) -> None:
     with pytest.raises(ValueError, match=message):
         three(**changes)
+
+
+# ── error bars ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_edge_intervals_worked_by_hand() -> None:
+    found = three(calibration=promise())
+    interval = found.edge_interval(0.5)  # half a spread for left edges, one for top, and so on
+    assert interval.shape == (3, 4, 2)
+    np.testing.assert_allclose(interval[0], [[9.5, 10.5], [18, 22], [25.5, 34.5], [52, 68]])
+    np.testing.assert_array_equal(found.edge_interval(), found.edge_interval(0.9))
+    assert interval.dtype == np.float32
+
+
+def test_joint_intervals_worked_by_hand() -> None:
+    inner, outer = three(calibration=promise()).joint_interval(0.8)  # 1.2 spreads
+    np.testing.assert_allclose(outer[0], [8.8, 17.6, 33.6, 64.8], rtol=1e-6)
+    np.testing.assert_allclose(inner[0], [11.2, 22.4, 26.4, 55.2], rtol=1e-6)
+    assert inner.dtype == outer.dtype == np.float32
+
+
+def test_an_inner_box_is_never_inside_out() -> None:
+    wide = three(calibration=promise(), edge_std=np.array([[30, 1, 10, 1]] * 3, np.float32))
+    inner, outer = wide.joint_interval(0.8)
+    assert (inner[:, :2] <= inner[:, 2:]).all()
+    np.testing.assert_allclose(inner[0], [32, 21.2, 32, 58.8])  # x: the middle of 46 and 18
+    np.testing.assert_allclose(outer[0], [-26, 18.8, 42, 61.2])
+
+
+def test_wider_the_higher_the_level() -> None:
+    found = three(calibration=promise())
+    widths = [np.diff(found.edge_interval(level)).min() for level in (0.1, 0.5, 0.9, 0.99)]
+    assert widths == sorted(widths)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 90.0, -0.5, float("nan")])
+def test_a_level_is_between_0_and_1(level: float) -> None:
+    for ask in (three(calibration=promise()).edge_interval, three(calibration=promise()).joint_interval):
+        with pytest.raises(ValueError, match=r"level .*: expected a number between 0 and 1, such as 0\.9"):
+            ask(level)
+
+
+def test_without_a_calibration_nothing_is_promised() -> None:
+    assert not three().calibrated
+    assert three(calibration=promise()).calibrated
+    for ask in (three().edge_interval, three().joint_interval):
+        with pytest.raises(ValueError, match=r"not calibrated.*run: edgewise calibrate CHECKPOINT DATA"):
+            ask(0.9)
+
+
+def test_parts_keep_their_distributions() -> None:
+    found = three(edges=distributions(), calibration=promise())
+    part = found.filter(0.5)[[1]]
+    assert part.edges is not None
+    np.testing.assert_array_equal(part.edges.probs, found.edges.probs[[1]])
+    np.testing.assert_array_equal(part.edge_probs, found.edge_probs[[1]])
+    np.testing.assert_array_equal(part.joint_interval(0.9)[0], found.joint_interval(0.9)[0][[1]])
+    assert three().edge_probs is None
+
+
+# ── forms ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_forms_carry_the_joint_interval_once_calibrated() -> None:
+    found = three(calibration=promise())
+    inner, outer = found.joint_interval(0.9)
+    again = json.loads(json.dumps(found.to_dict()))
+    assert "probability 0.9" in again["joint_90_format"]
+    for rows in (again["detections"], found.to_coco(1)):
+        np.testing.assert_allclose([row["joint_90_inner"] for row in rows], inner)
+        np.testing.assert_allclose([row["joint_90_outer"] for row in rows], outer)
+    assert not any("joint" in key for key in (*three().to_dict(), *three().to_coco(1)[0]))
+
+
+def test_to_csv() -> None:
+    text = three(source="a, b.jpg", category_ids=(5, 7, 9), calibration=promise()).to_csv()
+    first = next(csv.DictReader(text.splitlines()))
+    assert first["source"] == "a, b.jpg"
+    assert (first["name"], first["category_id"], first["score"]) == ("dog", "7", "0.9")
+    assert [first[edge] for edge in EDGES] == ["10.0", "20.0", "30.0", "60.0"]
+    assert [first[f"{edge}_std"] for edge in EDGES] == ["1.0", "2.0", "3.0", "4.0"]
+    outer = three(calibration=promise()).joint_interval(0.9)[1]
+    np.testing.assert_allclose([float(first[f"{edge}_joint_90_outer"]) for edge in EDGES], outer[0])
+    plain = three().to_csv().splitlines()
+    assert len(plain) == 4
+    assert plain[0] == ("source,label,name,score,left,top,right,bottom,left_std,top_std,right_std,bottom_std")
+    assert three()[:0].to_csv().splitlines() == plain[:1]
 
 
 def test_to_dict_says_its_units_and_reads_back() -> None:
@@ -155,6 +251,10 @@ def test_to_supervision() -> None:
     assert other.data["class_name"].tolist() == ["dog", "cat", "dog"]
     np.testing.assert_array_equal(other.data["edge_std"], found.edge_std)
     assert len(found[:0].to_supervision()) == 0
+    calibrated = three(calibration=promise())
+    data = calibrated.to_supervision().data
+    np.testing.assert_array_equal(data["joint_90_inner"], calibrated.joint_interval(0.9)[0])
+    np.testing.assert_array_equal(data["joint_90_outer"], calibrated.joint_interval(0.9)[1])
 
 
 def test_to_supervision_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,11 +285,13 @@ def test_save(tmp_path: Path) -> None:
     found = three(source=np.zeros((80, 100, 3), np.uint8))
     found.save(tmp_path / "a.json")
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == found.to_dict()
+    found.save(tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == found.to_csv()
     found.save(tmp_path / "a.JPG")
     with Image.open(tmp_path / "a.JPG") as image:
         assert image.size == (100, 80)
     for bad, given in (("a.xyz", r"\.xyz"), ("a", "a name without ending")):
-        with pytest.raises(ValueError, match=rf"cannot save as {given}; use \.json, \.jpg or \.png"):
+        with pytest.raises(ValueError, match=rf"cannot save as {given}; use \.json, \.csv, \.jpg or \.png"):
             found.save(tmp_path / bad)
 
 

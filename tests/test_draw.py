@@ -1,12 +1,17 @@
 import subprocess
 import sys
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from edgewise.bins import bin_values
 from edgewise.detections import Detections
-from edgewise.draw import PALETTE, annotate, colour, contact_sheet, draw
+from edgewise.draw import PALETTE, RED, _ticks, annotate, colour, contact_sheet, draw, edge_panel
+from edgewise.edges import EdgeDistributions
+from tests.test_detections import promise
 
 
 def one(box: list[float], edge_std: list[float], size: tuple[int, int] = (200, 300)) -> Detections:
@@ -22,6 +27,27 @@ def one(box: list[float], edge_std: list[float], size: tuple[int, int] = (200, 3
 
 def drawn(found: Detections) -> np.ndarray:
     return np.asarray(draw(np.zeros((*found.size, 3), np.uint8), found)).astype(int)
+
+
+def with_edges(edge_std: list[float], size: tuple[int, int] = (400, 600)) -> Detections:
+    """Three boxes; the distributions of the second lie around it, each with a second mode further out."""
+    edges = EdgeDistributions(
+        probs=np.tile(
+            np.eye(33, dtype=np.float32)[[10, 16]].T @ np.array([0.25, 0.75], np.float32), (3, 4, 1)
+        ),
+        values=bin_values(32),
+        origin=np.tile(np.array([50, 60, 250, 160], np.float32), (3, 1)),
+        sides=np.tile(np.array([200, 100, 200, 100], np.float32), (3, 1)),
+    )
+    return Detections(
+        boxes_xyxy=edges.mean,
+        scores=np.array([0.9, 0.8, 0.7], np.float32),
+        labels=np.array([0, 1, 0]),
+        edge_std=np.tile(np.array(edge_std, np.float32), (3, 1)),
+        size=size,
+        class_names=("cat", "dog"),
+        edges=edges,
+    )
 
 
 def test_frame_has_the_colour_of_the_class() -> None:
@@ -135,6 +161,87 @@ def test_contact_sheet_lies_in_reading_order() -> None:
     assert contact_sheet(images[:1], columns=4, width=60).width == 60 + 2 * gap
     with pytest.raises(ValueError, match="no images"):
         contact_sheet([])
+
+
+def test_tags_keep_out_of_each_others_way() -> None:
+    boxes = np.array([[50, 60, 150, 160]] * 3, np.float32)
+    found = Detections(
+        boxes_xyxy=boxes,
+        scores=np.array([0.9, 0.8, 0.7], np.float32),
+        labels=np.array([0, 1, 2]),
+        edge_std=np.zeros((3, 4), np.float32),
+        size=(200, 300),
+        class_names=("a", "b", "c"),
+    )
+    picture = drawn(found)
+    ground = [(picture == colour(label)).all(2)[:, 40:170].sum() for label in range(3)]
+    assert min(ground) > 300  # of every tag more than letters cover is seen
+
+
+def test_bands_are_the_intervals_once_calibrated() -> None:
+    found = replace(one([100, 60, 200, 160], [10, 0, 5, 0], (400, 600)), calibration=promise())
+    reach = np.diff(found.edge_interval(0.9))[0, :, 0] / 2
+    picture = drawn(found)
+    row = picture[90].sum(1)
+    assert np.flatnonzero(row).min() == pytest.approx(100 - reach[0], abs=1)
+    assert np.flatnonzero(row).max() == pytest.approx(200 + reach[2], abs=1)
+    assert (picture[-12:, :100] > 200).any()  # it says so in the corner
+    assert not drawn(one([100, 60, 200, 160], [10, 0, 5, 0], (400, 600)))[-12:, :100].any()
+
+
+def test_an_inset_shows_the_distributions_beside_the_image() -> None:
+    found = with_edges([3, 3, 3, 3])
+    image = np.zeros((400, 600, 3), np.uint8)
+    picture = np.asarray(draw(image, found, 1)).astype(int)
+    assert picture.shape[0] == 400
+    assert picture.shape[1] > 700
+    panel = picture[:, 600:]
+    deep = np.abs(panel - np.array(colour(1)) * 3 // 4).max(2) <= 2
+    rows, columns = np.flatnonzero(deep.any(1)), np.flatnonzero(deep.any(0))
+    assert (np.diff(rows) > 20).sum() == 3  # four plots, apart from each other
+    assert columns.max() < panel.shape[1] - 5
+    assert (np.abs(panel - RED).max(2) < 30).sum() > 20  # the second modes
+    small = with_edges([3, 3, 3, 3], (40, 60))
+    assert draw(np.zeros((40, 60, 3), np.uint8), small, 0).height > 300  # the plots stay legible
+
+
+def test_bars_lie_at_their_pixels() -> None:
+    """The lower of two modes lies further in: right of the other for a left edge, left for a right one."""
+    panel = np.asarray(edge_panel(with_edges([3, 3, 3, 3]), 0)).astype(int)
+    deep = np.abs(panel - np.array(colour(0)) * 3 // 4).max(2) <= 2
+    filled = np.flatnonzero(deep.any(1))
+    plots = np.split(filled, np.flatnonzero(np.diff(filled) > 20) + 1)
+    for rows, tall_right in zip(plots, (False, False, True, True), strict=True):
+        heights = deep[rows].sum(0)
+        tall, low = np.flatnonzero(heights == heights.max()), np.flatnonzero(heights)
+        assert (tall.mean() > low.mean()) == tall_right
+
+
+@pytest.mark.parametrize("std", [0.0, 1e-3, 1e6])
+def test_any_box_has_its_panel(std: float) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = with_edges([std] * 4)
+        assert found.edges is not None
+        point = replace(found, edges=replace(found.edges, sides=np.zeros((3, 4), np.float32)))
+        far = replace(found, boxes_xyxy=found.boxes_xyxy - np.float32(1e5))
+        for one_of in (found, point, far):
+            edge_panel(one_of, 0)
+
+
+def test_an_inset_needs_its_box_and_its_distributions() -> None:
+    image = np.zeros((400, 600, 3), np.uint8)
+    with pytest.raises(ValueError, match="inset 3: expected the number of one of 3 detections, from 0"):
+        draw(image, with_edges([1] * 4), 3)
+    with pytest.raises(ValueError, match=r"did not keep the distributions.*predict\(\.\.\., edges=True\)"):
+        draw(image, replace(with_edges([1] * 4), edges=None), 0)
+
+
+def test_ticks_are_round() -> None:
+    assert _ticks(0.3, 9.6) == [2, 4, 6, 8]
+    assert _ticks(1190.0, 1710.0) == [1400, 1600]
+    for low, high in ((0.0, 1e-3), (-5.0, 5.0), (1e5, 1e5 + 3), (3.0, 1e7), (0.0, 2.59), (0.0, 2.61)):
+        assert 2 <= len(_ticks(low, high)) <= 6
 
 
 def test_needs_no_torch() -> None:

@@ -1,8 +1,10 @@
 """What a user gets, in numpy: nothing here imports torch, so a runtime without it can share this file."""
 
+import csv
+import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from edgewise.edges import OUTWARDS, EdgeDistributions
+from edgewise.edges import EDGES, OUTWARDS, EdgeDistributions
 from edgewise.extras import require
 
 if TYPE_CHECKING:
@@ -213,22 +215,20 @@ class Detections:
     # ── in other forms ───────────────────────────────────────────────────────────────────────────────
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values ready for JSON; they say their own units. `source` is None for an image in memory."""
+        """Plain values ready for JSON; they say their own units. `source` is None for an image in memory.
+
+        With a calibration, each object has its joint interval at 90 %: `joint_90_inner`, `joint_90_outer`.
+        """
         height, width = self.size
-        rows = zip(
-            _plain(self.boxes_xyxy),
-            _plain(self.scores),
-            self.labels.tolist(),
-            _plain(self.edge_std),
-            strict=True,
-        )
+        joint_format = "inner and outer box, as box_xyxy: all four true edges between them, probability 0.9"
         return {
-            "source": str(self.source) if isinstance(self.source, str | Path) else None,
+            "source": self._path,
             "width": width,
             "height": height,
             "box_format": "left, top, right, bottom in pixels of the upright image",
             "edge_std_format": "left, top, right, bottom in pixels, one standard deviation",
             "edge_std_calibrated": self.calibrated,
+            **({"joint_90_format": joint_format} if self.calibrated else {}),
             "detections": [
                 {
                     "label": label,
@@ -236,49 +236,100 @@ class Detections:
                     **({} if self.category_ids is None else {"category_id": self.category_ids[label]}),
                     "score": score,
                     "box_xyxy": box,
-                    "edge_std": edge_std,
+                    **bars,
                 }
-                for box, score, label, edge_std in rows
+                for box, score, label, bars in zip(
+                    _plain(self.boxes_xyxy),
+                    _plain(self.scores),
+                    self.labels.tolist(),
+                    self._bars_by_row(_plain),
+                    strict=True,
+                )
             ],
         }
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
-        """COCO result entries: `bbox` is x, y, width, height; without category_ids the label is the id."""
+        """COCO result entries: `bbox` is x, y, width, height; without category_ids the label is the id.
+
+        `edge_std`, and with a calibration `joint_90_inner` and `joint_90_outer`, go left, top, right, bottom.
+        """
         sides = self.boxes_xyxy[:, 2:] - self.boxes_xyxy[:, :2]
-        rows = zip(
-            np.concatenate([self.boxes_xyxy[:, :2], sides], 1).tolist(),
-            self.scores.tolist(),
-            self.labels.tolist(),
-            self.edge_std.tolist(),
-            strict=True,
-        )
         ids = self.category_ids or range(len(self.class_names))
         return [
-            {
-                "image_id": image_id,
-                "category_id": ids[label],
-                "bbox": box,
-                "score": score,
-                "edge_std": edge_std,
-            }
-            for box, score, label, edge_std in rows
+            {"image_id": image_id, "category_id": ids[label], "bbox": box, "score": score, **bars}
+            for box, score, label, bars in zip(
+                np.concatenate([self.boxes_xyxy[:, :2], sides], 1).tolist(),
+                self.scores.tolist(),
+                self.labels.tolist(),
+                self._bars_by_row(np.ndarray.tolist),
+                strict=True,
+            )
         ]
 
+    def to_csv(self) -> str:
+        """A table with one row a detection, its first line the names of the columns; lengths in pixels.
+
+        Those of `to_dict`, edges apart: left, top, right, bottom; left_std …; and with a calibration
+        left_joint_90_inner …, left_joint_90_outer ….
+        """
+        columns: dict[str, list[Any]] = {
+            "source": [self._path or ""] * len(self),
+            "label": self.labels.tolist(),
+            "name": self.names.tolist(),
+        }
+        if self.category_ids is not None:
+            columns["category_id"] = [self.category_ids[label] for label in self.labels]
+        columns["score"] = _plain(self.scores)
+        bars = {name.removeprefix("edge_"): array for name, array in self._bars().items()}
+        for name, array in {"": self.boxes_xyxy, **bars}.items():
+            for edge, values in zip(EDGES, _plain(array.T), strict=True):
+                columns[f"{edge}_{name}".rstrip("_")] = values
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+        return text.getvalue()
+
     def to_supervision(self) -> "supervision.Detections":
-        """A `supervision.Detections` with class_name and edge_std in its `data`. Needs the extra `viz`."""
+        """A `supervision.Detections`, with class_name and edge_std in its `data`. Needs the extra `viz`.
+
+        With a calibration also joint_90_inner and joint_90_outer, boxes_xyxy [M, 4].
+        """
         supervision = require("supervision", "viz")
         return supervision.Detections(
             xyxy=self.boxes_xyxy.copy(),
             confidence=self.scores.copy(),
             class_id=self.labels.copy(),
-            data={"class_name": self.names, "edge_std": self.edge_std.copy()},
+            data={"class_name": self.names, **{name: array.copy() for name, array in self._bars().items()}},
         )
 
-    def plot(self, image: "str | Path | np.ndarray | PIL.Image.Image | None" = None) -> "PIL.Image.Image":
+    @property
+    def _path(self) -> str | None:
+        return str(self.source) if isinstance(self.source, str | Path) else None
+
+    def _bars(self) -> dict[str, Float[np.ndarray, "M 4"]]:
+        """The error bars that every form has."""
+        if not self.calibrated:
+            return {"edge_std": self.edge_std}
+        inner, outer = self.joint_interval(0.9)
+        return {"edge_std": self.edge_std, "joint_90_inner": inner, "joint_90_outer": outer}
+
+    def _bars_by_row(self, plain: Callable[[np.ndarray], list[Any]]) -> list[dict[str, list[float]]]:
+        bars = self._bars()
+        return [dict(zip(bars, row, strict=True)) for row in zip(*map(plain, bars.values()), strict=True)]
+
+    def plot(
+        self,
+        image: "str | Path | np.ndarray | PIL.Image.Image | None" = None,
+        *,
+        inset: int | None = None,
+    ) -> "PIL.Image.Image":
         """The image with boxes, names and error bars on it (`edgewise.draw.draw`).
 
         `image` is the upright original: a path, RGB uint8 [H, W, 3] or a Pillow image; by default the one
-        detected in. Raises ValueError where that is not known, or where the size is another one.
+        detected in. `inset`, the number of a detection, puts the distributions of its edges beside it, for
+        which they have to be there: `predict(..., edges=True)`. Raises ValueError where image or
+        distributions are not known, or where the size is another one.
         """
         from edgewise.draw import draw
         from edgewise.images import read_image
@@ -288,19 +339,24 @@ class Detections:
             raise ValueError(
                 "these detections do not know their image; give it: plot(image), a path or an RGB array"
             )
-        return draw(image if isinstance(image, np.ndarray) else read_image(image), self)
+        return draw(image if isinstance(image, np.ndarray) else read_image(image), self, inset)
 
     def save(self, path: str | Path) -> None:
-        """Writes `to_dict` to a path that ends with .json, `plot` to one that ends like an image (.jpg)."""
+        """Writes `to_dict` to a path that ends with .json, `to_csv` to .csv, `plot` to an image's (.jpg)."""
         path = Path(path)
-        if path.suffix.lower() == ".json":
+        ending = path.suffix.lower()
+        if ending == ".json":
             path.write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
+            return
+        if ending == ".csv":
+            path.write_text(self.to_csv(), encoding="utf-8")
             return
         from PIL import Image
 
-        if path.suffix.lower() not in Image.registered_extensions():
+        if ending not in Image.registered_extensions():
             raise ValueError(
-                f"{path}: cannot save as {path.suffix or 'a name without ending'}; use .json, .jpg or .png"
+                f"{path}: cannot save as {path.suffix or 'a name without ending'}; "
+                "use .json, .csv, .jpg or .png"
             )
         self.plot().save(path)
 

@@ -5,19 +5,27 @@ All lines are axis-aligned rectangles that cover each pixel by its exact share, 
 """
 
 from collections.abc import Iterable, Sequence
-from math import ceil, floor, hypot
+from math import ceil, floor, hypot, log10
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from edgewise.detections import Detection, Detections
+from edgewise.edges import EDGES
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]  # left, top, right, bottom
+Text = tuple[float, float, str, str, Colour]  # x, y, anchor, what it says
+
+LEVEL = 0.9  # of the intervals that are drawn
+SHOWN_MASS = 0.003  # bins of less do not widen an axis
 
 DARK: Colour = (20, 20, 20)
+GREY: Colour = (110, 110, 110)
+PAPER: Colour = (250, 250, 250)
 LIGHT: Colour = (255, 255, 255)
+RED: Colour = (190, 40, 20)
 # Okabe and Ito's palette, told apart by the colour-blind; the names stand beside the colours anyway.
 PALETTE: tuple[Colour, ...] = (
     (86, 180, 233),  # sky blue
@@ -30,12 +38,18 @@ PALETTE: tuple[Colour, ...] = (
 )
 
 
-def draw(image: UInt8[np.ndarray, "H W 3"], detections: Detections) -> Image.Image:
+def draw(image: UInt8[np.ndarray, "H W 3"], detections: Detections, inset: int | None = None) -> Image.Image:
     """A copy of the RGB image with each detection on it, the best on top.
 
-    A box has its class's colour and a tag with name and score. Each edge carries its error bar: a band and
-    a whisker reach one standard deviation to both sides of it. Sizes of lines and letters follow that of
-    the image. Raises ValueError where the image is not of `detections.size`.
+    A box has its class's colour and a tag with name and score. Each edge carries its error bar, a band and a
+    whisker to both sides of it, the wider the less sure: the interval that holds it at LEVEL where the
+    detections are calibrated, which a line in the corner says, else one standard deviation. Sizes of lines
+    and letters follow that of the image.
+
+    With `inset`, one detection's number, a panel beside the image shows the distributions of its edges
+    (`edge_panel`), and the others are but thin frames.
+
+    Raises ValueError where the image is not of `detections.size`, or the distributions were not kept.
     """
     if image.shape[:2] != detections.size:
         given, expected = (f"{width}x{height}" for height, width in (image.shape[:2], detections.size))
@@ -43,15 +57,27 @@ def draw(image: UInt8[np.ndarray, "H W 3"], detections: Detections) -> Image.Ima
             f"the image is {given} but the boxes belong to one of {expected} (width x height); "
             "give the original image, upright"
         )
-    canvas = image.copy()
-    line = _line_width(detections.size)
-    worst_first = list(detections)[::-1]
-    for one in worst_first:
-        _draw_box(canvas, one, line)
+    if inset is not None:
+        return _draw_inset(image, detections, inset)
+    canvas, line = image.copy(), _line_width(detections.size)
+    reach = _reach(detections)
+    for i in reversed(range(len(detections))):
+        _draw_box(canvas, detections[i], reach[i], line)
     picture = Image.fromarray(canvas)
-    for one in worst_first:
-        _draw_tag(picture, f"{one.name} {one.score:.2f}", colour(one.label), one.box_xyxy, line)
+    _draw_tags(
+        picture, [(f"{one.name} {one.score:.2f}", colour(one.label), one.box_xyxy) for one in detections]
+    )
+    if detections.calibrated and len(detections):
+        _draw_legend(picture, f"error bars: {LEVEL:.0%} interval of each edge")
     return picture
+
+
+def _reach(detections: Detections) -> Float[np.ndarray, "M 4"]:
+    """How far the error bars go to either side of each edge, in pixels."""
+    if not detections.calibrated:
+        return detections.edge_std
+    half: np.ndarray = np.diff(detections.edge_interval(LEVEL))[..., 0] / 2
+    return half
 
 
 def annotate(
@@ -72,9 +98,7 @@ def annotate(
     for box, _, own in given:
         _draw_frame(canvas, box, own, line)
     picture = Image.fromarray(canvas)
-    for box, text, own in given:
-        if text:
-            _draw_tag(picture, text, own, box, line)
+    _draw_tags(picture, [(text, own, box) for box, text, own in reversed(given) if text])
     return picture
 
 
@@ -103,12 +127,13 @@ def _line_width(size: tuple[int, ...]) -> float:
     return max(1.8, hypot(*size) / 400)
 
 
-def _draw_box(canvas: np.ndarray, one: Detection, line: float) -> None:
-    """Band, then frame, then whiskers; frame and whiskers have a dark seam to stand out from any ground."""
+def _draw_box(canvas: np.ndarray, one: Detection, reach: Float[np.ndarray, " 4"], line: float) -> None:
+    """Band, denser in its inner half, then frame, then whiskers; these have a dark seam on any ground."""
     own, seam = colour(one.label), line / 4
-    _fill(canvas, _ring(one.box_xyxy, one.edge_std), own, opacity=0.4)
+    for share in (1.0, 0.5):
+        _fill(canvas, _ring(one.box_xyxy, tuple((reach * share).tolist())), own, opacity=0.2)
     _draw_frame(canvas, one.box_xyxy, own, line)
-    bars = list(_whiskers(one, line))
+    bars = list(_whiskers(one.box_xyxy, reach.tolist(), line))
     _fill(canvas, [_grown(bar, seam) for bar in bars], DARK)
     _fill(canvas, bars, LIGHT)
 
@@ -129,19 +154,19 @@ def _ring(box: Rectangle, half_widths: tuple[float, ...]) -> list[Rectangle]:
     return [(x1, y1, x2, top), (x1, bottom, x2, y2), (x1, top, left, bottom), (right, top, x2, bottom)]
 
 
-def _whiskers(one: Detection, line: float) -> Iterable[Rectangle]:
-    """An error bar across the middle of each edge: a stem of two standard deviations and its end caps."""
-    x1, y1, x2, y2 = one.box_xyxy
+def _whiskers(box: Rectangle, reach: Sequence[float], line: float) -> Iterable[Rectangle]:
+    """An error bar across the middle of each edge: a stem as far as `reach` on both sides, with end caps."""
+    x1, y1, x2, y2 = box
     thin = line * 0.4
     for across, (low, high), middle in ((0, (x1, x2), (y1 + y2) / 2), (1, (y1, y2), (x1 + x2) / 2)):
         cap = min(line * 2.5, (y2 - y1, x2 - x1)[across] / 4)
-        for edge, std in ((low, one.edge_std[across]), (high, one.edge_std[across + 2])):
-            for start, end, reach in (
-                (edge - std, edge + std, thin),
-                (edge - std - thin, edge - std + thin, cap),
-                (edge + std - thin, edge + std + thin, cap),
+        for edge, far in ((low, reach[across]), (high, reach[across + 2])):
+            for start, end, half in (
+                (edge - far, edge + far, thin),
+                (edge - far - thin, edge - far + thin, cap),
+                (edge + far - thin, edge + far + thin, cap),
             ):
-                bar = (start, middle - reach, end, middle + reach)
+                bar = (start, middle - half, end, middle + half)
                 yield bar if across == 0 else (bar[1], bar[0], bar[3], bar[2])
 
 
@@ -168,14 +193,161 @@ def _coverage(start: float, end: float, length: int) -> tuple[slice, Float[np.nd
     return slice(first, first + len(pixels)), np.clip(within, 0, 1)
 
 
-def _draw_tag(picture: Image.Image, text: str, own: Colour, box: Rectangle, line: float) -> None:
-    """A text above the top left corner of a box; below it where the image ends there."""
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(max(12, hypot(*picture.size) / 60))
+def _draw_tags(picture: Image.Image, tags: Sequence[tuple[str, Colour, Rectangle]]) -> None:
+    """A text at each box, the first ones on top: at the corner where it covers least of those before it."""
+    pen, font, line = ImageDraw.Draw(picture), _font(picture.size), _line_width(picture.size)
     _, top, _, bottom = pen.textbbox((0, 0), "Ag", font=font)  # one height for all tags
+    height, taken = bottom - top + 2 * line, list[Rectangle]()
+    for text, _, box in tags:
+        width = pen.textlength(text, font=font) + 4 * line
+        places = list(_places(box, width, height, line, picture.size))
+        covered = [sum(_common(place, one) for one in taken) for place in places]
+        taken.append(places[covered.index(min(covered))])
+    for (text, own, _), (x1, y1, x2, y2) in reversed(list(zip(tags, taken, strict=True))):
+        pen.rectangle((round(x1), round(y1), round(x2), round(y2)), fill=own)
+        bright = float(np.dot(own, (0.299, 0.587, 0.114))) > 100  # where dark on it reads better than light
+        at = (round(x1 + 2 * line), round(y1 + line - top))
+        pen.text(at, text, fill=DARK if bright else LIGHT, font=font)
+
+
+def _places(
+    box: Rectangle, width: float, height: float, line: float, size: tuple[int, int]
+) -> Iterable[Rectangle]:
+    """Where a tag of a box may lie, the best first: above it, below it, inside, always in the image."""
+    left, top, right, bottom = _grown(box, line / 2)
+    inside = max(top, 0.0) + line
+    above = top - height if top >= height else inside
+    below = bottom if bottom + height <= size[1] else bottom - line - height
+    for y in (above, below, inside):
+        for x in (left, right - width):
+            x, y = max(0.0, min(x, size[0] - width)), max(0.0, min(y, size[1] - height))
+            yield x, y, x + width, y + height
+
+
+def _common(a: Rectangle, b: Rectangle) -> float:
+    """The area that two rectangles share."""
+    return max(min(a[2], b[2]) - max(a[0], b[0]), 0.0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0.0)
+
+
+def _draw_legend(picture: Image.Image, text: str) -> None:
+    """A line of text in the lower left corner, where the image has the room."""
+    pen, font, line = ImageDraw.Draw(picture), _font(picture.size), _line_width(picture.size)
+    _, top, _, bottom = pen.textbbox((0, 0), "Ag", font=font)
     width, height = pen.textlength(text, font=font) + 4 * line, bottom - top + 2 * line
-    x, y, _, _ = _grown(box, line / 2)
-    x = max(0.0, min(x, picture.width - width))
-    y = max(0.0, y - height) if y >= height else min(max(y, 0.0) + line, picture.height - height)
-    pen.rectangle((round(x), round(y), round(x + width), round(y + height)), fill=own)
-    bright = float(np.dot(own, (0.299, 0.587, 0.114))) > 100  # where dark on it reads better than light
-    pen.text((round(x + 2 * line), round(y + line - top)), text, fill=DARK if bright else LIGHT, font=font)
+    if width > picture.width / 2:
+        return
+    y = picture.height - height
+    pen.rectangle((0, round(y), round(width), picture.height), fill=DARK)
+    pen.text((round(2 * line), round(y + line - top)), text, fill=LIGHT, font=font)
+
+
+def _em(size: tuple[int, ...]) -> float:
+    """The height of letters in pixels."""
+    return max(12.0, hypot(*size) / 60)
+
+
+def _font(size: tuple[int, ...]) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(_em(size))
+
+
+# ── the distributions of one box ───────────────────────────────────────────────────────────────────────
+
+
+def _draw_inset(image: np.ndarray, detections: Detections, index: int) -> Image.Image:
+    """The image with one detection in full and the others as thin frames, and its panel beside it."""
+    panel = edge_panel(detections, index, image.shape[0])
+    canvas, line, one = image.copy(), _line_width(detections.size), detections[index]
+    for other in reversed(list(detections)):
+        _fill(canvas, _ring(other.box_xyxy, (line / 3,) * 4), colour(other.label))
+    _draw_box(canvas, one, _reach(detections)[index], line)
+    picture = Image.fromarray(canvas)
+    _draw_tags(picture, [(f"{one.name} {one.score:.2f}", colour(one.label), one.box_xyxy)])
+    whole = Image.new("RGB", (picture.width + panel.width, max(picture.height, panel.height)), PAPER)
+    whole.paste(picture, (0, 0))
+    whole.paste(panel, (picture.width, 0))
+    return whole
+
+
+def edge_panel(detections: Detections, index: int, height: int = 0) -> Image.Image:
+    """The distributions of one detection's edges, one below the other, at least `height` pixels high.
+
+    Pixels of the image go right, the mass a pixel up; a bar is a bin, as wide as half of the way to its
+    neighbours on both sides. The line is the decoded edge, the shade its error bar as in `draw`, and a red
+    mark a second mode. Raises ValueError where the detections do not have their distributions.
+    """
+    if detections.edges is None:
+        raise ValueError(
+            "these detections did not keep the distributions of their edges; "
+            "ask for them: predict(..., edges=True)"
+        )
+    if not 0 <= index < len(detections):
+        raise ValueError(f"inset {index}: expected the number of one of {len(detections)} detections, from 0")
+    em, one, own = _em(detections.size), detections[index], detections[[index]]
+    assert own.edges is not None
+    width, height = round(17 * em), max(height, round(29 * em))
+    canvas, texts = np.full((height, width, 3), PAPER, np.uint8), list[Text]()
+    each = (height - 4.2 * em) / 4
+    for edge in range(4):
+        area = (em, 2.4 * em + edge * each, width - em, 2.4 * em + (edge + 1) * each)
+        texts += _draw_edge(canvas, own, edge, area, em)
+    shade = f"{LEVEL:.0%} interval" if own.calibrated else "±1 standard deviation"
+    texts += [
+        (em, 1.2 * em, "lm", f"{one.name} {one.score:.2f}", DARK),
+        (em, height - em, "lm", f"shade: {shade}", GREY),
+    ]
+    panel, font = Image.fromarray(canvas), _font(detections.size)
+    pen = ImageDraw.Draw(panel)
+    for x, y, anchor, text, ink in texts:
+        pen.text((round(x), round(y)), text, fill=ink, font=font, anchor=anchor)
+    return panel
+
+
+def _draw_edge(canvas: np.ndarray, one: Detections, edge: int, area: Rectangle, em: float) -> Iterable[Text]:
+    """Bars, shade and line of one edge of a single detection; what is left to be written there."""
+    assert one.edges is not None
+    left, top, right, bottom = area
+    top, bottom = top + 1.8 * em, bottom - 1.4 * em
+    box, reach = float(one.boxes_xyxy[0, edge]), float(_reach(one)[0, edge])
+    order = slice(None, None, -1 if edge < 2 else 1)  # so that positions rise
+    at, mass = one.edges.positions[0, edge, order], one.edges.probs[0, edge, order]
+    between = (at[1:] + at[:-1]) / 2
+    starts = np.concatenate([[2 * at[0] - between[0]], between])
+    ends = np.concatenate([between, [2 * at[-1] - between[-1]]])
+    seen = mass > SHOWN_MASS
+    low, high = min(starts[seen].min(), box - reach), max(ends[seen].max(), box + reach)
+    wide = max(ends[seen].max() - starts[seen].min(), 1.0)
+    low, high = max(low, box - 4 * wide), min(high, box + 4 * wide)  # though the shade may reach further
+    scale = (right - left) / ((high - low) * 1.04)
+
+    def x(pixel: float) -> float:
+        return float(min(max(left + (pixel - low) * scale, left), right))
+
+    ink = colour(int(one.labels[0]))
+    deep: Colour = (ink[0] * 3 // 4, ink[1] * 3 // 4, ink[2] * 3 // 4)
+    heights = mass / np.maximum(ends - starts, 1e-9)
+    heights = heights / heights.max() * (bottom - top)
+    _fill(canvas, [(x(box - reach), top, x(box + reach), bottom)], ink, opacity=0.3)
+    bars = zip(starts.tolist(), ends.tolist(), heights.tolist(), strict=True)
+    _fill(canvas, [(x(a), bottom - up, x(b), bottom) for a, b, up in bars], deep)
+    thin = em / 14
+    _fill(canvas, [(left, bottom, right, bottom + thin)], GREY)
+    _fill(canvas, [(x(box) - thin, top - 0.3 * em, x(box) + thin, bottom)], DARK)
+    count, second = one.edges.modes()
+    yield left, top - 1.1 * em, "lm", f"{EDGES[edge]} {box:.1f} ± {reach:.1f}", DARK
+    if count[0, edge] == 2:
+        mark = x(float(second[0, edge]))
+        _fill(canvas, [(mark - thin, bottom, mark + thin, bottom + 0.4 * em)], RED)
+        yield right, top - 1.1 * em, "rm", f"or {second[0, edge]:.1f}", RED
+    for tick in _ticks(low, high):
+        _fill(canvas, [(x(tick) - thin / 2, bottom, x(tick) + thin / 2, bottom + 0.25 * em)], GREY)
+        yield x(tick), bottom + 0.85 * em, "mm", f"{tick:g}", GREY
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Two to six round numbers between `low` and `high`, none so near the ends that its digits stick out."""
+    largest = (high - low) / 2.6
+    power = 10.0 ** floor(log10(largest))
+    step = max(power * m for m in (1, 2, 5) if power * m <= largest)
+    margin = (high - low) * 0.06
+    first, last = ceil((low + margin) / step), floor((high - margin) / step)
+    return [round(k * step, 9) for k in range(first, last + 1)]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+EDGES = ("left", "top", "right", "bottom")
 OUTWARDS = np.array([-1, -1, 1, 1])  # the way a positive offset moves x or y, by edge
 SHARE_OF_A_MODE = 0.1  # of the mass has to lie beyond a dip for a peak there to be a mode
 
