@@ -66,14 +66,14 @@ def test_nothing_is_wrong(tmp_path: Path) -> None:
             (1, 2, NAN, 4),
             "box-not-finite",
             "error",
-            "[1, 2, nan, 4] in an image of 40x30; expected finite numbers",
+            "[1, 2, nan, 4] in an image of 30x40 (height x width); expected finite numbers",
         ),
         ((1, -INF, 3, 4), "box-not-finite", "error", "[1, -inf, 3, 4]"),
         (
             (3, 2, 1, 4),
             "box-negative",
             "error",
-            "[3, 2, 1, 4] in an image of 40x30; expected x1 <= x2 and y1 <= y2",
+            "[3, 2, 1, 4] in an image of 30x40 (height x width); expected x1 <= x2 and y1 <= y2",
         ),
         ((40, 2, 44, 4), "box-outside", "error", "expected a box that touches the image"),
         ((1, -9, 4, -5), "box-outside", "error", "expected a box that touches the image"),
@@ -178,8 +178,8 @@ def test_the_first_error_with_its_number_and_the_way_out(tmp_path: Path) -> None
     with pytest.raises(ValueError) as error:
         refuse(data, find_problems(data))
     assert str(error.value) == (
-        f"{tmp_path}/boxes.csv:5: box [x1, y1, x2, y2] is [1, 2, nan, 4] in an image of 40x30; expected "
-        f"finite numbers. To see all: edgewise doctor {tmp_path}"
+        f"{tmp_path}/boxes.csv:5: box [x1, y1, x2, y2] is [1, 2, nan, 4] in an image of 30x40 "
+        f"(height x width); expected finite numbers. To see all: edgewise doctor {tmp_path}"
     )
     data = split(tmp_path, image(tmp_path, "1.png", boxes[:4]))  # type: ignore[arg-type]
     with pytest.raises(

@@ -140,7 +140,7 @@ CASES = {
     ),
     "box outside": Case(
         lambda f: Coco(f).box("train", 0, [200, 5, 9, 9]), "error", "box-outside", FIRST,
-        r"\[200, 5, 209, 14\] in an image of 96x64; expected a box that touches the image",
+        r"\[200, 5, 209, 14\] in an image of 64x96 \(height x width\); expected a box that touches the image",
     ),
     "box over the border": Case(
         lambda f: Coco(f).box("train", 0, [80, 5, 30, 9]), "warning", "box-over-border", FIRST,

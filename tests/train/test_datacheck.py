@@ -139,13 +139,16 @@ def test_a_split_of_nothing_stops(train: Any, val: Any, message: str) -> None:
 def test_boxes_are_measured_at_the_training_size() -> None:
     found = check_annotated_boxes(one_image([[0, 0, 16, 32], [0, 0, 16, 32]], [0, 1]), (128, 64))
     assert found.verdict == "ok"
-    assert found.text == "2 in 1 images; the median is 25.0% x 50.0% of its image, a side of 32 px at 128x64"
+    assert found.text == (
+        "2 in 1 images; the median is 25.0% x 50.0% of its image, a side of 32 px at 128x64 (height x width)"
+    )
 
 
 def test_fractions_where_pixels_are_expected_stop() -> None:
     fractions = [box(0.1, 0.2, 0.5, 0.6), box(0.4, 0.4, 0.2, 0.6)]
     with pytest.raises(
-        ValueError, match="all 2 boxes end within 1 of the corner of images of 64x64: fractions"
+        ValueError,
+        match=r"all 2 boxes end within 1 of the corner of images of 64x64 \(height x width\): fractions",
     ):
         check_annotated_boxes(one_image([], [], fractions), (64, 64))
 

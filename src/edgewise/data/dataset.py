@@ -66,8 +66,8 @@ class Dataset:
         if image.shape[:2] != self._sizes[index]:
             height, width = self._sizes[index] or (0, 0)
             raise ValueError(
-                f"{path}: the image is {image.shape[1]}x{image.shape[0]} (width x height, upright) but its "
-                f"annotation (image id {self.image_ids[index]}) says {width}x{height}; annotate the image "
+                f"{path}: the image is {image.shape[0]}x{image.shape[1]} (height x width, upright) but its "
+                f"annotation (image id {self.image_ids[index]}) says {height}x{width}; annotate the image "
                 "as it is, or save it again without EXIF orientation if that is what turns it"
             )
         return Sample(image, self._boxes[index], self._labels[index], self.image_ids[index], str(path))

@@ -7,6 +7,7 @@ first error; `mended` says in a sentence each what was put right. The doctor sho
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ class Fault(NamedTuple):
 
 
 STOPS = "training stops"
+LARGE = 8  # pixels a side: in smaller images boxes of a pixel may be all there are
 
 FAULTS: dict[str, Fault] = {
     # files
@@ -56,6 +58,7 @@ FAULTS: dict[str, Fault] = {
     "box-outside": Fault("error", STOPS),
     "box-over-border": Fault("warning", "clipped", "boxes that reach over the border of their image"),
     "box-empty": Fault("warning", "left out", "boxes without area"),
+    "box-fractions": Fault("error", STOPS),  # all of a split
     "box-duplicate": Fault(
         "warning", "left out of training, kept for evaluation", "boxes that are there again"
     ),
@@ -100,14 +103,19 @@ def mended(problems: Sequence[Problem]) -> list[str]:
 # ── classes ────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _called(split: RawSplit, file: Path) -> str:
+    """A file of a split as problems name it."""
+    inside = file != split.root and file.is_relative_to(split.root)
+    return file.relative_to(split.root).as_posix() if inside else str(file)
+
+
 def _of_classes(split: RawSplit) -> Iterator[Problem]:
-    inside = split.file != split.root and split.file.is_relative_to(split.root)
-    where = split.file.relative_to(split.root).as_posix() if inside else str(split.file)
+    where = _called(split, split.file)
     for name, count in Counter(split.categories.values()).items():
         if count > 1:
             yield problem(
                 "category-name-twice",
-                where,
+                _called(split, split.naming or split.file),
                 f"category name {name!r} is there {count} times; expected each once",
             )
     if not split.images:
@@ -181,6 +189,22 @@ def box_faults(table: Table) -> dict[str, Bool[np.ndarray, " N"]]:
     }
 
 
+def fractions(boxes_xyxy: Float64[np.ndarray, "N 4"], limits: Float64[np.ndarray, "N 2"]) -> str:
+    """Says so where all boxes look like fractions of their images instead of pixels; else empty.
+
+    `limits` are (width, height) of each box' image, nan where unknown.
+    """
+    reach = boxes_xyxy.max(initial=0)
+    if not len(boxes_xyxy) or not 0 < reach <= 1 < limits.min() / LARGE:
+        return ""
+    width, height = limits[0].astype(int)
+    return (
+        f"all {len(boxes_xyxy)} boxes end within {reach:.3g} of the corner of images of {height}x{width} "
+        "(height x width): fractions of the image where pixels are expected. Multiply x and width by the "
+        "image's width, y and height by its height"
+    )
+
+
 def sound(split: RawSplit) -> Bool[np.ndarray, " N"]:
     """The boxes, crowds among them, of a known class and without a fault, but perhaps over the border."""
     faults = box_faults(split.table)
@@ -231,12 +255,14 @@ def _of_boxes(split: RawSplit) -> Iterator[Problem]:
             f"category {table.category_ids[index]} is not among the categories ({_listed(split)}); "
             "add it there or delete this",
         )
+    if unlike := fractions(table.boxes_xyxy, table.limits):
+        yield problem("box-fractions", _called(split, split.file), unlike)
     yield from _repeated_ids(split)
     for kind, bad in box_faults(table).items():
         for index in np.flatnonzero(bad).tolist():
             box = ", ".join(f"{value:.10g}" for value in table.boxes_xyxy[index])
             width, height = table.limits[index]
-            size = "" if np.isnan(width) else f" in an image of {width:.0f}x{height:.0f}"
+            size = "" if np.isnan(width) else f" in an image of {height:.0f}x{width:.0f} (height x width)"
             yield problem(
                 kind, _where(split, index), f"box [x1, y1, x2, y2] is [{box}]{size}; {_EXPECTED[kind]}"
             )

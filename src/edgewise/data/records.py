@@ -85,6 +85,7 @@ class RawSplit:
     problems    what the reader itself met: lines that are no box, files that cannot be parsed
     notes       choices made on reading that a user should hear of, a sentence each
     data        what the user named, a folder or a file; places in problems are relative to `root`
+    naming      the file that names the classes, where that is another than `file`
     """
 
     name: str
@@ -95,6 +96,7 @@ class RawSplit:
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     data: Path = Path()
+    naming: Path | None = None
 
     @property
     def root(self) -> Path:

@@ -104,6 +104,7 @@ def examine(
         if counts["train"].boxes:
             found += checks.untaught_problems(counts)
     found += checks.likeness_problems(splits, scans)
+    found = list(dict.fromkeys(found))  # what splits share is wrong once
     kinds = list(dict.fromkeys(one.kind for one in found))
     return Diagnosis(
         data,

@@ -15,6 +15,7 @@ from edgewise.bins import bin_values
 from edgewise.boxes import cxcywh_to_xyxy
 from edgewise.config import DecoderConfig
 from edgewise.data.collate import collate
+from edgewise.data.problems import fractions
 from edgewise.decode import decode
 from edgewise.detections import Detections, Geometry
 from edgewise.evaluation.coco import RECALLS, Metrics, coco_metrics
@@ -120,21 +121,15 @@ def check_annotated_boxes(dataset: AnnotatedImages, size: tuple[int, int]) -> Fi
     found = [one for one in _boxes(dataset) if one["image_id"] in sizes]
     boxes = np.array([one["bbox"] for one in found], np.float64).reshape(-1, 4)
     images = np.array([sizes[one["image_id"]] for one in found], np.float64).reshape(-1, 2)
-    reach = float((boxes[:, :2] + boxes[:, 2:]).max(initial=0))
-    if reach <= 1 < images.min(initial=np.inf) / 8:
-        width, height = images[0].astype(int)
-        raise ValueError(
-            f"all {len(boxes)} boxes end within {reach:.3g} of the corner of images of {width}x{height}: "
-            "fractions of the image where pixels are expected. Multiply x and width by the image's width, "
-            "y and height by its height"
-        )
+    if unlike := fractions(np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1), images):
+        raise ValueError(unlike)
     share = boxes[:, 2:] / images
     pixels = share * (size[1], size[0])
     typical, lost = np.median(share, 0), int(np.less(pixels, 1).any(1).sum())
     side = float(np.median(np.sqrt(pixels.prod(1))))
     text = (
         f"{len(boxes)} in {len(dataset)} images; the median is {typical[0]:.1%} x {typical[1]:.1%} of its "
-        f"image, a side of {side:.0f} px at {size[0]}x{size[1]}"
+        f"image, a side of {side:.0f} px at {size[0]}x{size[1]} (height x width)"
     )
     if lost:
         text += f"; {lost} below a pixel there are not trained"

@@ -134,8 +134,8 @@ def test_an_image_of_another_size(tmp_path: Path) -> None:
     Image.new("RGB", (30, 40)).save(dataset.paths[1])
     with pytest.raises(
         ValueError,
-        match=r"1\.png: the image is 30x40 \(width x height, upright\) but its annotation \(image id 11\) "
-        "says 40x30; annotate the image as it is",
+        match=r"1\.png: the image is 40x30 \(height x width, upright\) but its annotation \(image id 11\) "
+        "says 30x40; annotate the image as it is",
     ):
         dataset[1]
 
@@ -350,9 +350,10 @@ BOX = "annotation 5: box [x1, y1, x2, y2] is"
         ("annotations", 1, {"iscrowd": 2}, "annotation 5: iscrowd is 2; expected 0 or 1"),
         ("annotations", 1, {"bbox": [1, 2, 3]}, "annotation 5: bbox is [1, 2, 3]; expected [x, y, width"),
         ("annotations", 1, {"bbox": ["1", 2, 3, 4]}, "annotation 5: bbox is ['1', 2, 3, 4]; expected"),
-        ("annotations", 1, {"bbox": [1, 2, NAN, 4]}, f"{BOX} [1, 2, nan, 6] in an image of 40x30; "
-         "expected finite numbers. To see all: edgewise doctor "),
-        ("annotations", 1, {"bbox": [9, 2, -4, 4]}, f"{BOX} [9, 2, 5, 6] in an image of 40x30; expected x1"),
+        ("annotations", 1, {"bbox": [1, 2, NAN, 4]}, f"{BOX} [1, 2, nan, 6] in an image of 30x40 "
+         "(height x width); expected finite numbers. To see all: edgewise doctor "),
+        ("annotations", 1, {"bbox": [9, 2, -4, 4]}, f"{BOX} [9, 2, 5, 6] in an image of 30x40 "
+         "(height x width); expected x1"),
         ("annotations", 1, {"bbox": [41, 2, 4, 4]}, "expected a box that touches the image. To see"),
         ("annotations", 1, {"bbox": [1, -9, 4, 4]}, "expected a box that touches the image. To see"),
     ],

@@ -32,12 +32,14 @@ class _Layout:
     splits     folders of images, or text files that list them
     names      classes by number; None where nothing names them
     bases      what relative paths may start from
+    naming     the file that names the classes
     keypoints  boxes are followed by keypoints, which are not read
     """
 
     splits: Mapping[str, Sequence[Path]]
     names: Mapping[int, str] | None
     bases: tuple[Path, ...]
+    naming: Path | None = None
     keypoints: bool = False
     notes: tuple[str, ...] = ()
 
@@ -68,7 +70,8 @@ def read(data: Path, wanted: Collection[str]) -> dict[str, RawSplit]:
         notes = (*notes, f"no file such as data.yaml or {_NAME_FILES[0]} names the classes: they are numbers")
     read = {name: replace(found, notes=notes) for name, found in read.items()}
     files = {name: paths[0] for name, paths in layout.splits.items()}
-    return build_splits(data, NAME, files, read, names, wanted)
+    splits = build_splits(data, NAME, files, read, names, wanted)
+    return {name: replace(split, naming=layout.naming) for name, split in splits.items()}
 
 
 # ── finding ────────────────────────────────────────────────────────────────────────────────────────
@@ -116,7 +119,7 @@ def _of_yaml(file: Path, content: Mapping[str, Any]) -> _Layout:
             raise ValueError(f"{file}: names has a number that is none; expected 0: cat, 1: dog, …") from None
     elif names is not None:
         raise ValueError(f"{file}: names is {names!r}; expected a list of class names, or 0: cat, 1: dog, …")
-    return _Layout(splits, names, tuple(bases), "kpt_shape" in content, notes)
+    return _Layout(splits, names, tuple(bases), file, "kpt_shape" in content, notes)
 
 
 def _pairs(file: Path) -> dict[str, str]:
@@ -134,7 +137,8 @@ def _of_darknet(file: Path, content: Mapping[str, str]) -> _Layout:
         file, {name: content.get(name) for name in ("train", "val", "valid", "test")}, bases
     )
     named = _look(content["names"], bases) if "names" in content else None
-    return _Layout(splits, _names_in(named or _name_file(file.parent)), tuple(bases), notes=notes)
+    naming = named or _name_file(file.parent)
+    return _Layout(splits, _names_in(naming), tuple(bases), naming, notes=notes)
 
 
 def _of_folders(data: Path) -> _Layout | None:
@@ -147,7 +151,8 @@ def _of_folders(data: Path) -> _Layout | None:
     flat = data / "images"
     if not splits and flat.is_dir() and any((data / "labels").glob("*.txt")):
         splits["train"] = [flat]
-    return _Layout(splits, _names_in(_name_file(data)), (data,)) if splits else None
+    naming = _name_file(data)
+    return _Layout(splits, _names_in(naming), (data,), naming) if splits else None
 
 
 def _name_file(folder: Path) -> Path | None:
