@@ -78,6 +78,11 @@ def two_cats(folder: Path) -> None:
     file.write_text(file.read_text().replace("[cat, dog]", "[cat, cat]"))
 
 
+def all_fractions(folder: Path) -> None:
+    box = [0.1, 0.2, 0.3, 0.4]
+    Coco(folder).edit("train", lambda coco: [one.update(bbox=box) for one in coco["annotations"]])
+
+
 def two_formats(folder: Path) -> None:
     Coco(folder)
     (folder / "data.yaml").write_text("train: train\nnames: [cat, dog]\n")
@@ -115,8 +120,12 @@ MORE = {
         "error", "category-id-twice", f"{FILE}: category 1", "'fox' is not the first of this id",
     ),
     "two classes of one name in a data.yaml": Case(
-        two_cats, "error", "category-name-twice", "train/images",
+        two_cats, "error", "category-name-twice", "data.yaml",
         "category name 'cat' is there 2 times; expected each once",
+    ),
+    "fractions where pixels are expected": Case(
+        all_fractions, "error", "box-fractions", FILE,
+        r"all 8 boxes end within 0\.6 of the corner of images of 64x96 \(height x width\): fractions of the",
     ),
     "images elsewhere": Case(
         moved_away, "error", "images-not-found", FILE, "none of its images, such as 0.jpg, were found in",
@@ -146,7 +155,7 @@ MORE = {
     ),
 }  # fmt: skip
 FAULTS = CASES | MORE
-OWN_WORDS = {"image-size": r"the image is .*\(width x height, upright\) but its annotation"}  # of training
+OWN_WORDS = {"image-size": r"the image is .*\(height x width, upright\) but its annotation"}  # of training
 LATER = {kind for kind in checks.FAULTS if kind != "note"}  # no annotation tells: training says nothing
 
 
@@ -169,6 +178,7 @@ def test_every_kind_of_problem_is_planted() -> None:
 def test_the_doctor_finds_the_others_too(fault: str, tmp_path: Path) -> None:
     case, data = planted(fault, tmp_path)
     found = [one for one in examine(data, size=(64, 64), queries=30).problems if one.kind == case.kind]
+    assert len({(one.where, one.message) for one in found}) == len(found)
     assert (found[0].severity, found[0].where) == (case.severity, case.where)
     assert re.search(case.message, found[0].message)
 
@@ -236,19 +246,6 @@ def test_nothing_to_train_on(
     code, text = edgewise(*training(tmp_path / "data", weights, tmp_path / "run"))
     assert code == 1
     assert re.search(message, text)
-
-
-def test_boxes_in_fractions_stop_before_the_first_epoch(
-    weights: Path, edgewise: Edgewise, tmp_path: Path
-) -> None:
-    coco = Coco(tmp_path / "data")
-    for split in ("train", "val"):
-        coco.edit(
-            split, lambda content: [one.update(bbox=[0.1, 0.2, 0.3, 0.4]) for one in content["annotations"]]
-        )
-    code, text = edgewise(*training(coco.folder, weights, tmp_path / "run"))
-    assert code == 1
-    assert "all 8 boxes end within 0.6 of the corner of images of 96x64: fractions" in text
 
 
 # ── a typo in a setting ────────────────────────────────────────────────────────────────────────────
@@ -351,6 +348,13 @@ def test_what_a_resumed_run_may_not_change(
     assert "Resume with what it began with (only schedule.patience, recompute, max_skipped, loggers, " in text
 
 
+def test_a_resumed_run_is_of_its_own_size(finished: Path, edgewise: Edgewise, tmp_path: Path) -> None:
+    code, text = edgewise(*resumed(finished, tmp_path, "--model", "s"))
+    assert code == 1
+    assert f"--model s is of size s, but the run in {tmp_path / 'run'} is of size " in text
+    assert "leave --model out to resume it" in text
+
+
 def test_what_a_resumed_run_may_change(
     finished: Path, weights: Path, edgewise: Edgewise, tmp_path: Path
 ) -> None:
@@ -416,7 +420,7 @@ def test_other_annotations_are_another_run(
             lambda path: path.write_bytes(path.read_bytes()[:-400]), "cannot be decoded", id="half written"
         ),
         pytest.param(
-            lambda path: photo(3, (32, 32)).save(path), "the image is 32x32 .* says 96x64", id="another size"
+            lambda path: photo(3, (32, 32)).save(path), "the image is 32x32 .* says 64x96", id="another size"
         ),
     ],
 )

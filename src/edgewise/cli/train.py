@@ -23,7 +23,7 @@ Changes = Annotated[list[str] | None, Parameter(name="--set", negative=())]
 def train(
     data: Path,
     *,
-    model: str = "n",
+    model: str | None = None,
     epochs: int | None = None,
     size: str | None = None,
     batch: int | Literal["auto"] | None = None,
@@ -54,7 +54,8 @@ def train(
         Annotated images: COCO or Roboflow JSON, YOLO, Pascal VOC, LabelMe, CVAT, CSV, … as they lie there.
         `edgewise doctor DATA` says what is wrong with them.
     model
-        n, s, m, l or x for fresh weights, or a checkpoint or hub name (dfine-s-coco) to start from.
+        n (the default), s, m, l or x for fresh weights, or a checkpoint or hub name (dfine-s-coco) to start
+        from. A resumed run has its own.
     epochs
         Passes over the training images; follows from their number by default.
     size
@@ -93,6 +94,9 @@ def train(
     from edgewise.presets import SIZES
     from edgewise.train.distributed import main_process
 
+    if resume and model is not None:
+        _check_model(model, out)
+    model = model or "n"
     sides = parse_size(size)
     changes = parse_changes(set_ or []) | ({"device": device} if device else {})
     if backbone is not None and model not in SIZES:
@@ -132,6 +136,21 @@ def train(
         _score(detector, run, scored, split)
 
 
+def _check_model(model: str, folder: Path) -> None:
+    """ValueError if the run to be resumed in `folder` is of another size than `model` would be."""
+    from edgewise import checkpoint
+    from edgewise.presets import SIZES
+    from edgewise.train.state import read_state
+
+    given = model if model in SIZES else checkpoint.load(model).config.name
+    of_run = read_state(folder)["model_config"]["name"]
+    if given != of_run:
+        raise ValueError(
+            f"--model {model} is of size {given}, but the run in {folder} is of size {of_run} and goes on "
+            "so; leave --model out to resume it, or start another run in another --out"
+        )
+
+
 def _score(detector: "Detector", run: "Run", dataset: "Dataset", split: str) -> None:
     """Scores the best weights of a run on a split, writes result.json and report.html, and says so."""
     from edgewise.run_page import write_run_page
@@ -153,6 +172,6 @@ def _score(detector: "Detector", run: "Run", dataset: "Dataset", split: str) -> 
     console.print(metrics.table())
     console.print(
         f"{run.folder / 'best.safetensors'}: {scores(numbers, 'ap', 'ap50')} on the {split} split after "
-        f"{run.minutes:.0f} minutes; curves and pictures are in {page}",
+        f"{result['minutes']} minutes; curves and pictures are in {page}",
         markup=False,
     )
