@@ -1,6 +1,7 @@
 """`Detector`: the thin public face. What it does is one call into the room that knows how."""
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from jaxtyping import Float
 from edgewise import checkpoint, presets
 from edgewise.bins import bin_values
 from edgewise.config import ModelConfig, TrainConfig, unknown
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from edgewise.data.dataset import Dataset
     from edgewise.data.open import Data
     from edgewise.evaluation.coco import Metrics
+    from edgewise.evaluation.calibration.report import Honesty
     from edgewise.evaluation.run import AnnotatedImages
     from edgewise.predict.predictor import Threshold
     from edgewise.predict.sources import ImageLike, Source
@@ -60,7 +63,8 @@ class Detector:
     `Detector("n", classes=["cat", "dog"])` has fresh weights of size n, s, m, l or x;
     `Detector.from_pretrained(ref)` loads trained ones. `model` is the network itself,
     images [B, 3, H, W] in [0, 1] → ModelOutput, in evaluation form; `thresholds` what the threshold "auto"
-    stands for: the scores of best F1 that a checkpoint holds, or `Metrics.thresholds` of any evaluation.
+    stands for: the scores of best F1 that a checkpoint holds, or `Metrics.thresholds` of any evaluation;
+    `calibration` what makes error bars and scores keep their word.
     """
 
     def __init__(
@@ -115,7 +119,7 @@ class Detector:
         self = cls.__new__(cls)
         self._adopt(checkpoint.build(loaded), loaded.class_names, loaded.category_ids, device)
         self.trained = "detector"
-        self._origin, self.thresholds = loaded, loaded.thresholds
+        self._origin, self.thresholds, self.calibration = loaded, loaded.thresholds, loaded.calibration
         return self
 
     def _adopt(
@@ -212,7 +216,8 @@ class Detector:
         """COCO metrics on a split of an annotated data set: `.ap`, `.ap50`, `.per_class`, `.to_dict()`.
 
         `data` is what `train` takes, or a data set that is open already, whatever `split` says. With `out`,
-        `metrics.json`, curves and a gallery of the worst images are written there.
+        `metrics.json`, curves and a gallery of the worst images are written there. Of a calibrated detector
+        the metrics have `honesty` too, and its tables and diagrams are written.
         """
         from edgewise.data.open import open_dataset
         from edgewise.evaluation.report import write_evaluation
@@ -220,7 +225,17 @@ class Detector:
 
         dataset = data if isinstance(data, AnnotatedImages) else open_dataset(data, split)
         predictor = self.predictor(size)
-        found = evaluate(dataset, predictor.predict_arrays, batch=batch, progress=progress)
+        if self.calibration is None:
+            found = evaluate(dataset, predictor.predict_arrays, batch=batch, progress=progress)
+        else:
+            watch = Collector(dataset, self._enough(predictor, dataset))
+            predict = partial(predictor.predict_arrays, edges=True)
+            found = evaluate(dataset, predict, batch=batch, progress=progress, watch=watch.add)
+            honesty = measured(watch.outcome(), self.calibration, dataset.class_names)
+            if honesty is not None:
+                found = replace(found, metrics=replace(found.metrics, honesty=honesty.to_dict()))
+            if honesty is not None and out is not None:
+                honesty.write(out)
         if out is not None:
             write_evaluation(dataset, found, out)
         return found.metrics
@@ -229,6 +244,80 @@ class Detector:
 
     def audit(
         self,
+    def _enough(self, predictor: Predictor, dataset: "AnnotatedImages") -> Float[np.ndarray, " C"]:
+        """What a score must reach, by the data set's label: "auto", or 0.5 without thresholds.
+
+        ValueError where the class names are not the same.
+        """
+        from edgewise.evaluation.run import categories_of
+
+        own = categories_of(self.class_names, dataset).tolist()
+        least = predictor.least(0.5 if predictor.thresholds is None else "auto")
+        return least[[own.index(category) for category in dataset.category_ids]]
+
+    # ── calibrate ──────────────────────────────────────────────────────────────────────────────────
+
+    def calibrate(
+        self,
+        data: "Data | AnnotatedImages",
+        split: str = "val",
+        *,
+        batch: int = 8,
+        size: Size | None = None,
+        out: str | Path | None = None,
+        progress: bool = False,
+    ) -> "Honesty":
+        """Makes error bars and scores keep their word on data like this split; `save` keeps it.
+
+        Returns how well they do on images that a fit has not seen, by cross-validation: `.table()`,
+        `.numbers`; with `out`, tables and diagrams are written there. `thresholds` become those of the same
+        detections on calibrated scores. The images must not have been trained on: those that were are warned
+        of. ValueError where the split has other classes, or too few of its boxes are found.
+        """
+        from edgewise.data.open import open_dataset
+        from edgewise.evaluation.calibration.run import calibrate
+        from edgewise.evaluation.run import AnnotatedImages
+
+        dataset = data if isinstance(data, AnnotatedImages) else open_dataset(data, split)
+        predictor = self._uncalibrated(size)
+        enough = self._enough(predictor, dataset)
+        self._warn_of_seen(dataset, split)
+        calibration, honesty = calibrate(
+            dataset,
+            partial(predictor.predict_arrays, edges=True),
+            enough,
+            split=split,
+            size=predictor.size,
+            batch=batch,
+            progress=progress,
+        )
+        self.calibration, self.thresholds = calibration, predictor.thresholds
+        if calibration.score is not None and self.thresholds is not None:
+            self.thresholds = self.thresholds.mapped(calibration.score.apply)
+        if out is not None:
+            honesty.write(out)
+        return honesty
+
+    def _uncalibrated(self, size: Size | None) -> Predictor:
+        """The predictor as it was before any calibration, thresholds included."""
+        predictor = self.predictor(size)
+        score = self.calibration.score if self.calibration else None
+        if score is not None and predictor.thresholds is not None:
+            predictor.thresholds = predictor.thresholds.mapped(score.undo)
+        predictor.calibration = None
+        return predictor
+
+    def _warn_of_seen(self, dataset: "AnnotatedImages", split: str) -> None:
+        seen = self._origin.seen if self._origin else None
+        paths = getattr(dataset, "paths", ())
+        share = seen.share(paths) if seen is not None else 0.0
+        if share > 0:
+            warnings.warn(
+                f"{share:.0%} of the {len(paths)} images of the {split} split were trained on: errors are "
+                "smaller there than they will be, and so the error bars; calibrate on images held out",
+                stacklevel=3,
+            )
+
         data: "Data | AnnotatedImages",
         split: str = "train",
         *,
@@ -546,3 +635,5 @@ def _fresh(config: ModelConfig, seed: int) -> DFine:
 
 def _pair(size: Size | None) -> tuple[int, int] | None:
     return (size, size) if isinstance(size, int) else size
+            calibration=self.calibration,
+            seen=self._origin.seen if self._origin else None,

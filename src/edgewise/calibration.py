@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Annotated
 
@@ -115,6 +116,29 @@ class Calibration(Settings):
         side = np.sqrt(np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0).prod(1, keepdims=True))
         spread: np.ndarray = np.hypot(np.array(self.scale) * std, np.array(self.floor) * side)
         return spread.astype(std.dtype)
+
+    def describe(self) -> str:
+        """What was fitted and on what, a line each."""
+
+        def row(values: Iterable[float]) -> str:
+            return " ".join(f"{one:.2f}" for one in values)
+
+        lines = [
+            f"left, top, right, bottom: temperature {row(self.temperature)}; spread times {row(self.scale)}, "
+            f"at least {row(100 * one for one in self.floor)} % of the root of the area",
+            f"spreads to either side that hold 90 %: {row(self.edge_margins(0.9))}; "
+            f"all four edges {self.joint_margin(0.9):.2f}",
+        ]
+        if self.score is not None:
+            shown = np.array([0.3, 0.5, 0.7, 0.9])
+            scores = zip(shown.tolist(), self.score.apply(shown).tolist(), strict=True)
+            lines.append("scores: " + ", ".join(f"{raw} → {right:.2f}" for raw, right in scores))
+        source = self.source
+        lines.append(
+            f"from {source.pairs:,} matched detections in {source.images:,} images of {source.split}, "
+            f"{source.date}"
+        )
+        return "\n".join(lines)
 
     def edge_margins(self, level: float) -> Float[np.ndarray, " 4"]:
         """Spreads to either side of each edge that hold it with probability `level`."""

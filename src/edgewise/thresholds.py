@@ -1,6 +1,6 @@
 """Which score is enough: thresholds found on annotated images, kept in a checkpoint. No torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,13 @@ class Thresholds(Settings):
             by_class=tuple(one.get("best_threshold") for one in classes),
             counts=tuple(one.get("count", 0) for one in classes),
         )
+
+    def mapped(self, convert: Callable[[Float[np.ndarray, " n"]], Float[np.ndarray, " n"]]) -> "Thresholds":
+        """The same on scores that a rising function has changed: what passed, passes."""
+        found = [self.shared, *(one for one in self.by_class if one is not None)]
+        shared, *rest = convert(np.array(found)).tolist()
+        by_class = tuple(None if one is None else rest.pop(0) for one in self.by_class)
+        return self.model_copy(update={"shared": shared, "by_class": by_class})
 
     @property
     def values(self) -> Float[np.ndarray, " C"]:

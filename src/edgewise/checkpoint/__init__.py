@@ -2,7 +2,7 @@
 
 from edgewise.checkpoint.atomic import atomic_write, remove_unfinished
 from edgewise.checkpoint.contents import Checkpoint, build, check_classes
-from edgewise.checkpoint.own import check_own, save, store_calibration, store_thresholds
+from edgewise.checkpoint.own import check_own, is_own, save, store_calibration, store_thresholds
 from edgewise.checkpoint.published import load_backbone
 from edgewise.checkpoint.refs import load
 from edgewise.checkpoint.transformers import save_transformers
@@ -13,6 +13,7 @@ __all__ = [
     "build",
     "check_classes",
     "check_own",
+    "is_own",
     "load",
     "load_backbone",
     "remove_unfinished",

@@ -141,17 +141,27 @@ def _rewrite(path: str | Path, out: str | Path, changes: dict[str, Any]) -> None
 
 def check_own(path: str | Path) -> Header:
     """The header of a file of ours. Raises ValueError for anything else that a checkpoint may come from."""
-    try:
-        with safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get(KEY)
-    except (OSError, SafetensorError):  # a hub name, a folder, a pickle
-        text = None
+    text = _text(path)
     if text is None:
         raise ValueError(
             f"{path}: not an Edgewise file, so it has no place for thresholds or a calibration; make one "
             f"with Detector.from_pretrained({str(path)!r}).save('NAME.safetensors')"
         )
     return _header(text)
+
+
+def is_own(path: str | Path) -> bool:
+    """Whether it is a file of ours, rather than anything else that a checkpoint may come from."""
+    return _text(path) is not None
+
+
+def _text(path: str | Path) -> str | None:
+    try:
+        with safe_open(path, "pt") as file:
+            text: str | None = (file.metadata() or {}).get(KEY)
+    except (OSError, SafetensorError):  # a hub name, a folder, a pickle
+        return None
+    return text
 
 
 def _header(text: str) -> Header:

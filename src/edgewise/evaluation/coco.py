@@ -53,7 +53,8 @@ class Metrics:
     that is undefined because there are no such boxes is nan (COCO's own tools print -1); classes without
     boxes are in no mean. `duplicate_rate`: the share of detections scored at least `best_threshold` that
     overlap a better one of their class by an IoU of 0.7 or more; a model without suppression of its own
-    should keep it near zero.
+    should keep it near zero. `honesty`: the numbers of `evaluation.calibration.honesty` with a `summary` in
+    words, for a calibrated detector.
     """
 
     ap: float
@@ -71,6 +72,7 @@ class Metrics:
     duplicate_rate: float
     per_class: dict[str, ClassMetrics]
     num_images: int
+    honesty: dict[str, Any] | None = field(default=None, repr=False, compare=False)
 
     @property
     def count(self) -> int:
@@ -124,7 +126,8 @@ class Metrics:
             name: {key: _plain(getattr(one, key)) for key in CLASS_COLUMNS}
             for name, one in self.per_class.items()
         }
-        return {**whole, "per_class": per_class}
+        honesty = {} if self.honesty is None else {"honesty": self.honesty}
+        return {**whole, "per_class": per_class, **honesty}
 
     def table(self) -> Table:
         """One row a class and one for all, for `rich.print`; a dash where undefined."""
@@ -132,7 +135,8 @@ class Metrics:
             title=f"{self.count} boxes in {self.num_images} images",
             caption=f"AP small {_show(self.ap_small)}, medium {_show(self.ap_medium)}, "
             f"large {_show(self.ap_large)}; duplicates {_percent(self.duplicate_rate)}\n"
-            "F1, precision and recall at IoU 0.5 and the score threshold of the best F1",
+            "F1, precision and recall at IoU 0.5 and the score threshold of the best F1"
+            + ("" if self.honesty is None else f"\n{self.honesty['summary']}"),
             box=box.SIMPLE_HEAD,
             padding=(0, 1, 0, 0),  # so that a terminal of 80 columns has room for names
         )

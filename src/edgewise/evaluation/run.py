@@ -61,12 +61,14 @@ def evaluate(
     batch: int = 8,
     progress: bool = False,
     processes: Processes = ALONE,
+    watch: Callable[[Sample, Detections], None] | None = None,
 ) -> Evaluation:
     """Metrics of `predict` over all images of `dataset`, called with `batch` images at a time.
 
     All detections are passed to COCO's metric, which scores the best 100 of a class in an image: a
     predictor should not cut by score. Classes are matched by name; their order may differ. The detections
-    that are kept carry the image's path as their `source`, not the image. `progress` shows a bar.
+    that are kept carry the image's path as their `source`, not the image, and no edges; `watch` sees them
+    first, as they come. `progress` shows a bar.
     Several `processes` share the batches, which are those of one process, and so are the numbers.
     ValueError where the class names of predictor and dataset are not the same, or where `predict` does not
     return one Detections an image.
@@ -84,7 +86,9 @@ def evaluate(
         for sample, result in zip(samples, results, strict=True):
             categories = categories_of(result.class_names, dataset)
             rows.append(coco_rows(result, sample.image_id, categories))
-            kept.append(replace(result, source=sample.path or None))
+            if watch is not None:
+                watch(sample, result)
+            kept.append(replace(result, source=sample.path or None, edges=None))
     parts = processes.gathered((rows, kept))  # by rank, so in the dataset's order
     every = np.concatenate([NO_ROWS, *(one for part, _ in parts for one in part)])
     metrics = coco_metrics(dataset.annotations, every) if processes.main else None

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from edgewise.device import resolve_device
 from edgewise.model import DFine
 from edgewise.model.recompute import Statistics, running_statistics
 from edgewise.processes import ALONE, Processes
+from edgewise.seen import SeenImages
 from edgewise.structures import Batch
 from edgewise.thresholds import Thresholds
 from edgewise.train import schedule
@@ -247,7 +249,14 @@ class Trainer:
             recipe=self.config.model_dump(mode="json"),
             metrics=line.get("val"),
             thresholds=Thresholds.of(line.get("val"), self.data.class_names, "val"),
+            seen=self._seen,
         )
+
+    @cached_property
+    def _seen(self) -> SeenImages | None:
+        """The files trained on; None where the images are not files."""
+        paths = getattr(self.data, "paths", ())
+        return SeenImages.of(paths) if paths else None
 
     # ── going on ───────────────────────────────────────────────────────────────────────────────────
 

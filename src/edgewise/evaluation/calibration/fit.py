@@ -20,12 +20,7 @@ FLOORS = (0.002, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.5)  # in roots of th
 
 
 def fit_calibration(outcome: Outcome, source: Source) -> Calibration:
-    """The sealed calibration of what a detector did on a data set, given uncalibrated.
-
-    Raises ValueError for fewer than 100 pairs or 10 images. Coverage follows a Beta distribution over the
-    draw of the pairs: that of a 90 % interval from 100 of them has a standard deviation of 3 points.
-    """
-    check_enough(outcome.pairs, source.split)
+    """The sealed calibration of what an uncalibrated detector did on a data set; see `check_enough`."""
     pairs, edges = outcome.pairs, _Spreads.of(outcome.pairs)
     fitted = edges.fit(np.ones(len(pairs), bool))
     unseen = np.zeros((len(pairs), 4))
@@ -50,14 +45,18 @@ def fit_calibration(outcome: Outcome, source: Source) -> Calibration:
 
 
 def check_enough(pairs: EdgePairs, split: str) -> None:
-    """ValueError, with the numbers needed, where the pairs are too few for a level to mean something."""
+    """ValueError, with the numbers needed, where pairs or images are too few for a level to mean something.
+
+    Over the draw of n pairs the coverage of a level is Beta(k, n + 1 - k), k its conformal rank: that of a
+    90 % interval from 100 of them has a standard deviation of 3 points.
+    """
     images = len(np.unique(pairs.image))
     if len(pairs) < FEWEST_PAIRS or images < FEWEST_IMAGES:
         raise ValueError(
             f"{len(pairs)} detections in {images} images of the {split} split found a box (same class, "
-            f"IoU {IOU} or more, score above the threshold); at least {FEWEST_PAIRS} in {FEWEST_IMAGES} images "
-            "are needed, which hold a 90 % interval to 90 % give or take 3; annotate more images, or name a "
-            "larger split"
+            f"IoU {IOU} or more, score above the threshold); at least {FEWEST_PAIRS} in {FEWEST_IMAGES} "
+            "images are needed, which hold a 90 % interval to 90 % give or take 3; annotate more images, or "
+            "name a larger split"
         )
 
 

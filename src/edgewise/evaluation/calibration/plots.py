@@ -27,6 +27,7 @@ COLOURS = {
     "share of the side": "#999999",
     "share of √area": "#009e73",
 }  # Okabe and Ito's, which all eyes can tell apart
+DASHES = ((0, (1, 1)), (0, (4, 1)), (0, (3, 1, 1, 1)), "-")  # by edge
 
 
 def write_diagrams(outcome: Outcome, said: Claimed, folder: Path) -> None:
@@ -45,27 +46,33 @@ def reliability_diagram(pairs: EdgePairs, said: Claimed, path: str | Path) -> No
     ours = said.claims[OURS]
     for edge, name in enumerate(EDGES):
         held = m.inside(pairs.true_xyxy, ours.low, ours.high)[..., edge].mean(1)
-        left.plot(CURVE, held, color=COLOURS[OURS], linewidth=0.7, alpha=0.6, zorder=2)
-        left.annotate(name, (CURVE[0], held[0]), (-3, 0), textcoords="offset points", ha="right", fontsize=7)
+        left.plot(CURVE, held, color=COLOURS[OURS], linewidth=0.8, linestyle=DASHES[edge], label=name)
     for name in (OURS, "raw distribution"):
         if name in said.claims:
             rows = m.inside(pairs.true_xyxy, said.claims[name].low, said.claims[name].high).mean(-1)
-            _banded(left, rows, pairs, name)
-            _banded(right, joint_rows(pairs, said.claims[name])[0], pairs, name)
+            _banded(left, rows, pairs, name, ", mean of the four")
+            _banded(right, joint_rows(pairs, said.claims[name])[0], pairs, name, "")
     for axes, title in ((left, "each edge"), (right, "all four edges at once")):
         axes.plot((0, 1), (0, 1), color="black", linewidth=0.8, linestyle=":", zorder=1)
-        axes.set(xlim=(0.42, 1), ylim=(0.42, 1), xlabel="claimed coverage", aspect="equal")
-        axes.set_title(title, loc="left")
+        axes.set(xlim=(0.38, 1), ylim=(0.38, 1), xlabel="claimed coverage", aspect="equal")
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.legend(frameon=False, loc="upper left", fontsize=8)
     left.set_ylabel("observed coverage")
-    right.legend(frameon=False, loc="upper left", fontsize=8)
     figure.savefig(path)
 
 
-def _banded(axes: Any, rows: np.ndarray, pairs: EdgePairs, name: str) -> None:
+def _banded(axes: Any, rows: np.ndarray, pairs: EdgePairs, name: str, what: str) -> None:
     """The mean of rows [L, M] over the levels of CURVE with its bootstrap band."""
     low, high = m.interval95(m.bootstrap_means(rows.T.astype(np.float64), pairs.image, pairs.num_images))
     axes.fill_between(CURVE, low, high, color=COLOURS[name], alpha=0.18, linewidth=0)
-    axes.plot(CURVE, rows.mean(1), color=COLOURS[name], linewidth=1.8, label=name, zorder=3)
+    axes.plot(
+        CURVE,
+        rows.mean(1),
+        color=COLOURS[name],
+        linewidth=1.8,
+        label=", ".join(filter(None, (name, what))),
+        zorder=3,
+    )
 
 
 def coverage_width_plot(pairs: EdgePairs, said: Claimed, path: str | Path) -> None:
@@ -108,14 +115,10 @@ def spread_error_plot(pairs: EdgePairs, said: Claimed, path: str | Path) -> None
         error = m.ence(pairs.errors.ravel(), spread.ravel())
         axes.plot(claimed, found, "o-", color=COLOURS[name], markersize=4, label=f"{name}: ENCE {error:.2f}")
         ends += [*claimed, *found]
-    low, high = 0.8 * min(ends), 1.25 * max(ends)
-    axes.plot((low, high), (low, high), color="black", linewidth=0.8, linestyle=":")
-    axes.set(xlim=(low, high), ylim=(low, high), xscale="log", yscale="log", aspect="equal")
+    top = 1.08 * max(ends)
+    axes.plot((0, top), (0, top), color="black", linewidth=0.8, linestyle=":")
+    axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
     axes.set(xlabel="predicted spread, px (root mean square)", ylabel="error, px (root mean square)")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(require("matplotlib.ticker", "train").FormatStrFormatter("%g"))
-        axis.set_minor_formatter(require("matplotlib.ticker", "train").FormatStrFormatter("%g"))
-    axes.tick_params(which="minor", labelsize=7)
     axes.set_title("Tenths of all edges, the surest first", loc="left", fontsize=10)
     axes.legend(frameon=False, loc="upper left", fontsize=8)
     figure.savefig(path)

@@ -1,19 +1,78 @@
 """Honesty as tables, in words and in files."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from edgewise.evaluation.calibration.crossfit import OURS
+from rich import box
+from rich.table import Table
+
+from edgewise.evaluation.calibration.crossfit import OURS, Claimed
 from edgewise.evaluation.calibration.metrics import LEVELS
+from edgewise.evaluation.calibration.pairs import Outcome
+
+
+@dataclass(frozen=True, eq=False)
+class Honesty:
+    """Whether error bars and scores keep their word: `numbers` (see `honesty.honesty`), what they are of.
+
+    `title` says of which images, and what the error bars were fitted on.
+    """
+
+    title: str
+    numbers: dict[str, Any]
+    outcome: Outcome = field(repr=False)
+    said: Claimed = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.title}: {in_words(self.numbers)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers as plain JSON values, with a `summary` in words."""
+        return {"title": self.title, "summary": in_words(self.numbers), **self.numbers}
+
+    def table(self) -> Table:
+        """Coverage and mean width by edge and jointly, for `rich.print`."""
+        scores = self.numbers["scores"]
+        table = Table(
+            title=self.title,
+            caption=f"coverage in %, with its 95 % interval over images; mean width in px\n"
+            f"scores: D-ECE {_number(scores['d_ece_raw'], 3)} raw, {_number(scores['d_ece'], 3)} calibrated",
+            box=box.SIMPLE_HEAD,
+        )
+        table.add_column("interval")
+        for level in LEVELS:
+            table.add_column(f"{level:.0%}", justify="right", no_wrap=True)
+        rows = [*self.numbers["edges"].items(), ("joint", self.numbers["joint"])]
+        for name, one in rows:
+            held = [f"{_percent(c['value'])} [dim]{_bounds(c)}[/]" for c, _ in _pairs_of(one)]
+            table.add_row(name, *held)
+            table.add_row(
+                "", *(f"{_number(width['value'], 1)} px" for _, width in _pairs_of(one)), style="dim"
+            )
+        return table
+
+    def write(self, folder: str | Path) -> None:
+        """Writes honesty.json, honesty.md and the diagrams of `plots.DIAGRAMS`; the folder is made."""
+        from edgewise.evaluation.calibration.plots import write_diagrams
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+        (folder / "honesty.json").write_text(text + "\n", encoding="utf-8")
+        (folder / "honesty.md").write_text(f"# {self.title}\n\n{markdown(self.numbers)}", encoding="utf-8")
+        write_diagrams(self.outcome, self.said, folder)
 
 
 def in_words(numbers: dict[str, Any]) -> str:
-    """«90 % intervals hold 89.9 % of edges (15.2 px wide), and all four of 90.7 % of boxes (27.7 px)»."""
+    """«90 % intervals hold 89.9 % of edges (15.2 px), 90.7 % of boxes (27.7 px)»."""
     (held, width), (all_held, all_width) = (
         (f"{_percent(one['coverage']['90']['value'])} %", f"{_number(one['width']['90']['value'], 1)} px")
         for one in (numbers["edges"]["all"], numbers["joint"])
     )
-    return f"90 % intervals hold {held} of edges ({width} wide), and all four of {all_held} of boxes ({all_width})"
+    return f"90 % intervals hold {held} of edges ({width}), {all_held} of boxes ({all_width})"
 
 
 def markdown(numbers: dict[str, Any]) -> str:
@@ -69,7 +128,11 @@ def _pairs_of(one: dict[str, Any]) -> Iterator[tuple[dict[str, float], dict[str,
 
 
 def _held(one: dict[str, float]) -> str:
-    return f"{_percent(one['value'])} ({_percent(one['low'])}–{_percent(one['high'])})"
+    return f"{_percent(one['value'])} ({_bounds(one)})"
+
+
+def _bounds(one: dict[str, float]) -> str:
+    return f"{_percent(one['low'])}–{_percent(one['high'])}"
 
 
 def _distribution_rows(numbers: dict[str, Any]) -> Iterator[list[str]]:
