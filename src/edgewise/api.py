@@ -9,9 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
-
 from jaxtyping import Float
+
 from edgewise import checkpoint, presets
 from edgewise.bins import bin_values
 from edgewise.config import ModelConfig, TrainConfig, unknown
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from edgewise.data.custom import Transform
     from edgewise.data.dataset import Dataset
     from edgewise.data.open import Data
-    from edgewise.evaluation.coco import Metrics
     from edgewise.evaluation.calibration.report import Honesty
+    from edgewise.evaluation.coco import Metrics
     from edgewise.evaluation.run import AnnotatedImages
     from edgewise.predict.predictor import Threshold
     from edgewise.predict.sources import ImageLike, Source
@@ -220,6 +221,8 @@ class Detector:
         the metrics have `honesty` too, and its tables and diagrams are written.
         """
         from edgewise.data.open import open_dataset
+        from edgewise.evaluation.calibration.pairs import Collector
+        from edgewise.evaluation.calibration.run import measured
         from edgewise.evaluation.report import write_evaluation
         from edgewise.evaluation.run import AnnotatedImages, evaluate
 
@@ -240,10 +243,6 @@ class Detector:
             write_evaluation(dataset, found, out)
         return found.metrics
 
-    # ── use ────────────────────────────────────────────────────────────────────────────────────────
-
-    def audit(
-        self,
     def _enough(self, predictor: Predictor, dataset: "AnnotatedImages") -> Float[np.ndarray, " C"]:
         """What a score must reach, by the data set's label: "auto", or 0.5 without thresholds.
 
@@ -318,6 +317,10 @@ class Detector:
                 stacklevel=3,
             )
 
+    # ── use ────────────────────────────────────────────────────────────────────────────────────────
+
+    def audit(
+        self,
         data: "Data | AnnotatedImages",
         split: str = "train",
         *,
@@ -602,6 +605,8 @@ class Detector:
             recipe=self._origin.recipe if self._origin else None,
             metrics=self._origin.metrics if self._origin else None,
             thresholds=self.thresholds,
+            calibration=self.calibration,
+            seen=self._origin.seen if self._origin else None,
         )
 
     def save(self, path: str | Path, *, half: bool = False) -> None:
@@ -635,5 +640,3 @@ def _fresh(config: ModelConfig, seed: int) -> DFine:
 
 def _pair(size: Size | None) -> tuple[int, int] | None:
     return (size, size) if isinstance(size, int) else size
-            calibration=self.calibration,
-            seen=self._origin.seen if self._origin else None,
