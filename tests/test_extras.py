@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from edgewise.extras import require
+from edgewise.extras import MissingExtra, require
 
 
 def test_what_is_installed_is_imported() -> None:
@@ -15,7 +15,7 @@ def test_what_is_installed_is_imported() -> None:
 
 @pytest.mark.parametrize("module", ["not_installed", "not_installed.inner"])
 def test_what_is_missing_names_its_extra(module: str) -> None:
-    with pytest.raises(ModuleNotFoundError) as caught:
+    with pytest.raises(MissingExtra) as caught:
         require(module, "viz")
     assert str(caught.value) == (
         "not_installed is not installed; this needs the extra: pip install 'edgewise[viz]'"
@@ -24,5 +24,6 @@ def test_what_is_missing_names_its_extra(module: str) -> None:
 
 
 def test_a_broken_installation_speaks_for_itself() -> None:
-    with pytest.raises(ModuleNotFoundError, match=r"^No module named 'json.not_there'$"):
+    with pytest.raises(ModuleNotFoundError, match=r"^No module named 'json.not_there'$") as caught:
         require("json.not_there", "train")
+    assert not isinstance(caught.value, MissingExtra)

@@ -467,6 +467,8 @@ class Detector:
 
     def _start(self, order: "Order", train_set: "Dataset", console: "Console") -> tuple[DFine, TrainConfig]:
         """What a run begins with: the model, and settings with their reasons printed."""
+        from edgewise.train.distill import check_teacher
+        from edgewise.train.loggers import check_installed
         from edgewise.train.lr_range import draw_range, find_rate
         from edgewise.train.memory import auto_batch
         from edgewise.train.plan import plan
@@ -474,6 +476,8 @@ class Detector:
         say = partial(console.print, markup=False, highlight=False)
         wishes = order.wishes
         config, reasons = plan(train_set, self.config, self.trained, wishes)
+        check_installed(config)
+        check_teacher(config, train_set.class_names)
         model = self._with_classes(train_set.class_names, config.seed, console)
         if wishes.batch == "auto":
             device = resolve_device(config.device)

@@ -4,14 +4,18 @@ from importlib import import_module
 from types import ModuleType
 
 
+class MissingExtra(ModuleNotFoundError):
+    """Something optional is not installed; the message says how to install it."""
+
+
 def require(module: str, extra: str) -> ModuleType:
-    """The imported module. ImportError says which extra brings it."""
+    """The imported module. MissingExtra says which extra brings it."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
         if error.name != module.split(".")[0]:
             raise
-        raise ModuleNotFoundError(
+        raise MissingExtra(
             f"{error.name} is not installed; this needs the extra: pip install 'edgewise[{extra}]'",
             name=error.name,
         ) from None

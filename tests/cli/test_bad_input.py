@@ -7,6 +7,7 @@ other files. What it calls an error stops training in the same words, what it ca
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -301,6 +302,41 @@ def test_a_checkpoint_with_other_classes(weights: Path, edgewise: Edgewise, tmp_
     assert "only the predictor has dog; only the dataset has fox" in text
 
 
+# ── what a run needs besides data ──────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "loggers=[mlflow]",
+            "mlflow is not installed, but the settings name it as a logger: pip install mlflow",
+        ),
+        ("distill.teacher=teacher.safetensors", "teacher.safetensors: no such file"),
+    ],
+)
+def test_what_is_missing_is_said_before_any_check(
+    setting: str,
+    message: str,
+    weights: Path,
+    edgewise: Edgewise,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    data = Coco(tmp_path / "data").folder
+    code, text = edgewise(*training(data, weights, tmp_path / "run", "--set", setting))
+    assert code == 1
+    assert message in text
+    assert "self-check" not in text
+
+
+def test_a_broken_installation_is_no_users_error(edgewise: Edgewise, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "edgewise.doctor.examine", None)
+    with pytest.raises(ModuleNotFoundError):
+        edgewise("doctor", "data")
+
+
 # ── resuming with other settings ───────────────────────────────────────────────────────────────────
 
 
@@ -369,6 +405,7 @@ def test_what_a_resumed_run_may_change(
     words = [word for one in free for word in ("--set", one)]
     code, text = edgewise(*resumed(finished, tmp_path, "--model", weights, "--device", "cpu", *words))
     assert (code, "AP" in text) == (0, True)
+    assert "this run was finished already, after 1 epoch" in text
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from edgewise.cli import (  # noqa: F401  # each joins the application
     train,
 )
 from edgewise.cli.app import app, console
+from edgewise.extras import MissingExtra
 
 
 def main() -> None:
@@ -27,6 +28,6 @@ def main() -> None:
     except KeyboardInterrupt as stop:
         console.print(f"\n{str(stop) or 'stopped'}")
         sys.exit(130)
-    except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
+    except (ValueError, OSError, MissingExtra, FloatingPointError, MemoryError) as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)

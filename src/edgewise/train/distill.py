@@ -23,12 +23,7 @@ class Teacher:
         self, loaded: Checkpoint, class_names: Sequence[str], device: torch.device, name: str = "the teacher"
     ) -> None:
         """Raises ValueError, naming them, if it does not know all of `class_names`, the student's."""
-        unknown = [one for one in class_names if one not in loaded.class_names]
-        if unknown:
-            raise ValueError(
-                f"{name} does not know {', '.join(map(repr, unknown))}; it knows "
-                f"{', '.join(map(repr, loaded.class_names))}. Expected a teacher of all classes of the data"
-            )
+        _check_knows(loaded, class_names, name)
         decoder = loaded.config.decoder
         self.model = build(loaded).fused().to(device)
         self._rows = torch.tensor([loaded.class_names.index(one) for one in class_names], device=device)
@@ -40,6 +35,22 @@ class Teacher:
         output: ModelOutput = self.model(images)
         last = output.layers[-1]
         return replace(output, layers=(replace(last, logits=last.logits[..., self._rows]),))
+
+
+def _check_knows(loaded: Checkpoint, class_names: Sequence[str], name: str) -> None:
+    unknown = [one for one in class_names if one not in loaded.class_names]
+    if unknown:
+        raise ValueError(
+            f"{name} does not know {', '.join(map(repr, unknown))}; it knows "
+            f"{', '.join(map(repr, loaded.class_names))}. Expected a teacher of all classes of the data"
+        )
+
+
+def check_teacher(config: TrainConfig, class_names: Sequence[str]) -> None:
+    """Raises what `load_teacher` would, before anything else takes time."""
+    name = config.distill.teacher
+    if name is not None:
+        _check_knows(load(name), class_names, name)
 
 
 def load_teacher(config: TrainConfig, class_names: Sequence[str], device: torch.device) -> Teacher | None:

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 from edgewise.config import TrainConfig
-from edgewise.extras import require
+from edgewise.extras import MissingExtra, require
 
 PROJECT = "edgewise"  # the runs' project or experiment where the environment names no other
 
@@ -112,6 +112,15 @@ KINDS: dict[str, Callable[[Path, TrainConfig, int], Logger]] = {
 }
 
 
+def check_installed(config: TrainConfig) -> None:
+    """MissingExtra, saying how to install it, for the first of `config.loggers` that is not installed."""
+    for name in config.loggers:
+        if name == "tensorboard":
+            require("tensorboard", "train")
+        else:
+            _require(name)
+
+
 @contextmanager
 def open_loggers(
     folder: Path, config: TrainConfig, step: int, say: Callable[[str], object]
@@ -133,7 +142,7 @@ def open_loggers(
 def _open(name: str, folder: Path, config: TrainConfig, step: int) -> Logger:
     try:
         return KINDS[name](folder, config, step)
-    except ImportError:
+    except MissingExtra:
         raise
     except Exception as error:  # whatever a service raises: no login, no network, a full disk
         others = ", ".join(one for one in config.loggers if one != name)
@@ -169,13 +178,13 @@ class _All:
 
 
 def _require(module: str) -> ModuleType:
-    """The imported module. ImportError says how to install it: services are in no extra."""
+    """The imported module. MissingExtra says how to install it: services are in no extra."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
-        raise ModuleNotFoundError(
+        raise MissingExtra(
             f"{module} is not installed, but the settings name it as a logger: pip install {module}, or go "
             "without it: --set loggers=[tensorboard]",
             name=module,
