@@ -36,6 +36,12 @@ def test_boxes_in_pixels_are_out_of_the_picture() -> None:
     assert not len(rows) or np.ptp(rows) < 20  # at most the name
 
 
+def test_images_are_called_by_their_files() -> None:
+    one = batch([])
+    by_file, by_id = (np.asarray(batch_picture(one, ("a",), names)) for names in ({0: "dog.jpg"}, None))
+    assert (by_file != by_id).any()
+
+
 def test_sixteen_images_in_rows_of_four() -> None:
     picture = batch_picture(batch([], images=20), ("a",))
     assert picture.width // WIDTH == 4

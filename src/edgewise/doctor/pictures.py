@@ -6,20 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float64
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from edgewise.captions import captioned
 from edgewise.data.problems import clip
 from edgewise.data.records import Problem, RawImage, RawSplit
 from edgewise.doctor.checks import Scans, place
 from edgewise.doctor.statistics import usable
-from edgewise.draw import DARK, LIGHT, Colour, annotate, colour, contact_sheet
+from edgewise.draw import Colour, annotate, colour, contact_sheet
 from edgewise.images import read_image
 
 SHOWN = 12  # images on a sheet
 COLUMNS = 4
 WIDTH = 480  # of a tile, in pixels
 TALLEST = 1.5  # height of a tile, in widths; the rest of a taller image is left out
-CAPTION = 28  # height of the line below it
 NAMED = 12  # boxes of an image that have their names on them; of more only colours
 FAULTY: Colour = (220, 20, 30)
 GOOD: Colour = (225, 225, 225)
@@ -137,8 +137,4 @@ def _tile(
     small = picture.resize((WIDTH, max(1, round(picture.height * scale))))
     small = small.crop((0, 0, WIDTH, min(small.height, round(TALLEST * WIDTH))))
     drawn = annotate(np.asarray(small), boxes_xyxy * scale, texts, colours)
-    tile = Image.new("RGB", (WIDTH, drawn.height + CAPTION), LIGHT)
-    tile.paste(drawn)
-    font = ImageFont.load_default(14)
-    ImageDraw.Draw(tile).text((2, drawn.height + 6), caption, fill=DARK, font=font)
-    return tile
+    return captioned(drawn, caption)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 
+from edgewise.captions import captioned
 from edgewise.draw import DARK, LIGHT, Colour, colour, contact_sheet
 from edgewise.evaluation.errors import ImageErrors
 from edgewise.evaluation.matching import to_xyxy
@@ -84,7 +85,10 @@ def _tile(dataset: AnnotatedImages, errors: ImageErrors) -> Image.Image:
             tags.append((corners[0], corners[3], f"missed {dataset.class_names[label]}", LIGHT))
     for tag in tags:
         _draw_tag(picture, *tag)
-    return _captioned(picture, errors, Path(sample.path).name or f"image {sample.image_id}")
+    counts = int(errors.missed.sum()), int(errors.false.sum()), int((~errors.truth.crowd).sum())
+    name = Path(sample.path).name or f"image {sample.image_id}"
+    text = f"{counts[0]} missed, {counts[1]} false, {counts[2] - counts[0]} found: {name}"
+    return captioned(picture, text, CAPTION)
 
 
 def _corners(box_xyxy: Float[np.ndarray, " 4"], scale: float) -> tuple[int, int, int, int]:
@@ -111,12 +115,3 @@ def _draw_tag(picture: Image.Image, x: int, y: int, text: str, ground: Colour) -
     x, y = max(0, min(x, picture.width - width)), max(0, min(y, picture.height - TAG))
     pen.rectangle((x, y, x + width, y + TAG), fill=ground)
     pen.text((x + 3, y + 2), text, fill=DARK, font=font)
-
-
-def _captioned(picture: Image.Image, errors: ImageErrors, name: str) -> Image.Image:
-    missed, false, truth = int(errors.missed.sum()), int(errors.false.sum()), int((~errors.truth.crowd).sum())
-    text = f"{missed} missed, {false} false, {truth - missed} found: {name}"
-    tile = Image.new("RGB", (picture.width, picture.height + CAPTION), LIGHT)
-    tile.paste(picture)
-    ImageDraw.Draw(tile).text((2, picture.height + 6), text, fill=DARK, font=_font())
-    return tile

@@ -1,10 +1,13 @@
 """A training batch as a person sees it: drawn from the very tensors that the model gets."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from edgewise.boxes import cxcywh_to_xyxy
-from edgewise.draw import DARK, LIGHT, colour, contact_sheet
+from edgewise.captions import captioned
+from edgewise.draw import DARK, colour, contact_sheet
 from edgewise.structures import Batch
 
 MOST_IMAGES = 16
@@ -13,8 +16,12 @@ WIDTH = 320  # of an image, in pixels
 CAPTION = 22  # height of the line below it
 
 
-def batch_picture(batch: Batch, class_names: tuple[str, ...]) -> Image.Image:
+def batch_picture(
+    batch: Batch, class_names: tuple[str, ...], files: Mapping[int, str] | None = None
+) -> Image.Image:
     """The first MOST_IMAGES images in rows of four, each with its boxes, names and a count.
+
+    `files` are the names of the images' files, by image id, where they have any.
 
     Boxes are taken at their word, as fractions of the image: where they are anything else they do not lie
     on the objects, or are not in the picture at all, and the count below still tells of them.
@@ -28,7 +35,8 @@ def batch_picture(batch: Batch, class_names: tuple[str, ...]) -> Image.Image:
         names = [class_names[label] for label in labels[mine]]
         corners = cxcywh_to_xyxy(boxes[mine]).numpy()
         tile = _tile(pixels.transpose(1, 2, 0), corners, labels[mine], names)
-        tiles.append(_captioned(tile, f"image {image_id}: {count} box{'es' * (count != 1)}"))
+        name = (files or {}).get(image_id) or f"image {image_id}"
+        tiles.append(captioned(tile, f"{count} box{'es' * (count != 1)}: {name}", CAPTION, 13))
     return contact_sheet(tiles, columns=min(4, len(tiles)), width=WIDTH)
 
 
@@ -50,10 +58,3 @@ def _tile(pixels: np.ndarray, corners: np.ndarray, labels: list[int], names: lis
         )
         pen.text((spot[0] + 2, spot[1]), names[one], fill=DARK, font=font)
     return picture
-
-
-def _captioned(picture: Image.Image, text: str) -> Image.Image:
-    tile = Image.new("RGB", (picture.width, picture.height + CAPTION), LIGHT)
-    tile.paste(picture)
-    ImageDraw.Draw(tile).text((2, picture.height + 4), text, fill=DARK, font=ImageFont.load_default(13))
-    return tile
