@@ -96,7 +96,10 @@ def test_what_is_given_wins_and_the_rest_follows() -> None:
     assert (config.schedule.epochs, config.batch, config.size) == (20, 4, (64, 96))
     assert config.schedule.plain_epochs == 2
     assert config.schedule.warmup_steps == 20 * 51 // 50
-    assert rules(epochs=1).config.schedule.plain_epochs == 0
+    short = rules(epochs=1)  # 205 images, eight a step
+    assert short.config.schedule.plain_epochs == 0
+    assert any(one.startswith("schedule: no warm-up, ") and "strong" not in one for one in short.reasons)
+    assert "1 epoch, 25 steps: as given" in short.reasons
 
 
 @pytest.mark.parametrize("given", [{"epochs": 0}, {"batch": -1}, {"size": (30, 30)}])

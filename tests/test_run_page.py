@@ -38,7 +38,7 @@ def test_a_page_shows_what_is_there(folder: Path) -> None:
         "Scored on the test split: 1 boxes in 2 images. Made by: edgewise train 'my data'",
         "1.000",
         "0.0%",
-        "12",
+        "12.3",
         "5, 320x416",
         "dog",
         "schedule.epochs",

@@ -90,14 +90,19 @@ def recommend(
         (
             f"{facts.images} training images, {queries}; start: {_START[start]}",
             f"size {size[0]}x{size[1]} (height x width): {why_size}",
-            f"batch {batch}, {per_epoch} steps an epoch: {why_batch}",
-            f"{epochs} epochs, {steps} steps: {why_epochs}",
+            f"batch {batch}, {counted(per_epoch, 'step')} an epoch: {why_batch}",
+            f"{counted(epochs, 'epoch')}, {counted(steps, 'step')}: {why_epochs}",
             f"rate {config.optimizer.lr:.2g}, backbone {config.optimizer.backbone_lr:.2g}: {why_rates}",
             why_schedule,
             why_augment,
             why_loss,
         ),
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """«1 epoch», «2 epochs»."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 _START = {
@@ -159,17 +164,20 @@ def _schedule(images: int, epochs: int, per_epoch: int) -> tuple[dict[str, Any],
     steps = epochs * per_epoch
     small = images < SMALL_SET
     span = max(10, min(10_000, 8 * per_epoch))
+    warmup, plain = min(500, steps // 50), epochs // 9
     settings = {
-        "schedule.warmup_steps": min(500, steps // 50),
-        "schedule.plain_epochs": epochs // 9,
+        "schedule.warmup_steps": warmup,
+        "schedule.plain_epochs": plain,
         "schedule.flat": 0.5 if small else 1.0,
         "schedule.ema_decay": 1 - 1 / span,
         "schedule.ema_warmup_steps": min(1000, span),
     }
     shape = "full rate for half the run, then a cosine to zero" if small else "a constant rate"
+    begin = f"{counted(warmup, 'step')} of warm-up" if warmup else "no warm-up"
+    last = "the last epoch" if plain == 1 else f"the last {plain} epochs"
     return settings, (
-        f"schedule: {settings['schedule.warmup_steps']} steps of warm-up, {shape}; the average spans {span} "
-        f"steps (8 epochs, at most 10,000); the last {epochs // 9} epochs without strong augmentation"
+        f"schedule: {begin}, {shape}; the average spans {span} steps (8 epochs, at most 10,000)"
+        + (f"; {last} without strong augmentation" if plain else "")
     )
 
 

@@ -46,7 +46,7 @@ def write_run_page(folder: str | Path) -> Path:
             "AP50": _show(metrics["ap50"]),
             "best mean F1": f"{_show(metrics['best_f1'])} at score {_show(metrics['best_threshold'])}",
             "duplicates": _percent(metrics["duplicate_rate"]),
-            "minutes": f"{result['minutes']:.0f}",
+            "minutes": str(result["minutes"]),
             "epochs, height x width": f"{result['epochs']}, {height}x{width}",
         },
         _pictures(folder, split),
