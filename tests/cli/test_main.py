@@ -222,10 +222,13 @@ def test_what_is_in_a_checkpoint_with_undefined_scores(edgewise: Edgewise, tmp_p
 
     det = Detector(tiny_config(2), ["[bold]", "cat"], device="cpu")
     metrics = {"ap": None, "ap50": 0.25}
-    checkpoint.save(tmp_path / "a.safetensors", replace(det.checkpoint(), step=1200, metrics=metrics))
+    recipe = {"batch": 16, "schedule": {"epochs": 50}, "augment": {"crop": 0.4, "flip": 0.0}}
+    whole = replace(det.checkpoint(), step=1200, metrics=metrics, recipe=recipe)
+    checkpoint.save(tmp_path / "a.safetensors", whole)
     _, text = edgewise("info", tmp_path / "a.safetensors")
     assert "2: [bold], cat" in text
     assert "1,200 steps" in text
+    assert "schedule.epochs 50, batch 16, augment.crop 0.4; all: Detector" in text.replace(" │ ", " ")
     assert "AP –, AP50 0.250, AP75 –" in text
 
 

@@ -1,6 +1,8 @@
 """`edgewise info`."""
 
-import yaml
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import Console
 from rich.markup import escape
 
@@ -45,10 +47,32 @@ def info(checkpoint: str) -> None:
         f"({published_deploy_parameter_count(model):,} as papers count them)",
         "GFLOPs": f"{flops(fused, size):.2f} an image",
         "trained": f"{found.step:,} steps" if found.step else "not here",
-        "recipe": yaml.safe_dump(recipe, default_flow_style=True, width=10**6) if recipe else "not stored",
+        "recipe": _recipe(recipe) if recipe else "not stored",
         "validation": scores(found.metrics, "ap", "ap50", "ap75") if found.metrics else "not stored",
         "thresholds": describe(found.thresholds, names) if found.thresholds else "not stored",
     }
     for name, value in rows.items():
         table.add_row(f"[bold]{name}", escape(value))
     Console().print(table)
+
+
+SHOWN = (
+    *("schedule.epochs", "size", "batch", "optimizer.lr", "optimizer.backbone_lr", "loss.classification"),
+    *(
+        f"augment.{name}"
+        for name in ("photometric", "zoom_out", "crop", "flip", "vertical_flip", "multi_scale")
+    ),
+    *("dense.mosaic", "dense.mixup", "dense.copy_blend"),
+)
+
+
+def _recipe(recipe: Mapping[str, Any]) -> str:
+    """What matters most of the settings it was trained with, without what is off, and where all are."""
+    found = []
+    for key in SHOWN:
+        section, _, name = key.rpartition(".")
+        value = (recipe.get(section, {}) if section else recipe).get(name)
+        if value:
+            found.append(f"{key} {f'{value:.3g}' if isinstance(value, float) else value}")
+    everything = "all: Detector.from_pretrained(…).checkpoint().recipe, or settings.yaml of the run"
+    return f"{', '.join(found)}; {everything}"
