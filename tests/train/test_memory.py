@@ -69,7 +69,15 @@ def test_an_update_is_measured() -> None:
     assert took is not None
     assert 0 <= took < GB
     found = check_memory(tiny_model(), Patches(6), settings(), CPU)
-    assert found.text.startswith("2 images at 64x64 with the fullest images take 0.")
+    assert found.text.startswith("2 images at 64x64 with the fullest images take ")
+
+
+def test_an_update_within_what_is_held_takes_nothing(taking: Any) -> None:
+    taking(0, 5 * GB)
+    found = check_memory(tiny_model(), Patches(6), settings(batch=4), CPU)
+    assert found.text == (
+        "4 images at 64x64 with the fullest images take no more than is held already; 5.0 GB of cpu free"
+    )
 
 
 def test_what_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:

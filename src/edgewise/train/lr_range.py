@@ -156,13 +156,15 @@ def draw_range(found: LrRange, path: Path) -> None:
     axis.plot(found.rates, smoothed, color="C0", label="smoothed")
     axis.plot(found.rates[turn], smoothed[turn], "o", color="C0", label=f"turns at {found.rates[turn]:.1e}")
     axis.axvline(found.suggested, color="C1", label=f"suggested: {found.suggested:.1e}, a tenth of it")
+    fell = turn == len(smoothed) - 1
+    end = ": the loss diverged" if found.diverged else ": the loss fell to the end" if fell else ""
     low = min(smoothed.min(), found.losses.min())
     axis.set(
         xscale="log",
         ylim=(0.9 * low, 2 * found.start),  # a divergence leaves the picture
         xlabel="learning rate, outside the backbone",
         ylabel="training loss",
-        title="learning-rate range test" + ("" if found.diverged else ": did not diverge"),
+        title=f"learning-rate range test{end}",
     )
     axis.legend(frameon=False)
     axis.spines[["top", "right"]].set_visible(False)

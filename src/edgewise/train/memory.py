@@ -45,7 +45,8 @@ def check_memory(
         return Finding("skipped", f"{images} images {at} pass; what they take is not known on {device.type}")
     need = took * max(1, wanted // images)
     reckoned = "" if images >= wanted else f" (reckoned from {images})"
-    text = f"{wanted} images {at} take {need / GB:.2f} GB{reckoned}; {free / GB:.1f} GB of {device.type} free"
+    takes = f"take {need / GB:.2f} GB{reckoned}" if took else "take no more than is held already"
+    text = f"{wanted} images {at} {takes}; {free / GB:.1f} GB of {device.type} free"
     if need > free or (device.type == "cuda" and images < wanted):
         raise ValueError(f"{text}; {_way_out(config, fitting(took / images, free) * processes)}")
     return Finding("warning" if need > SHARE * free else "ok", text)
