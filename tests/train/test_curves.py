@@ -43,7 +43,7 @@ def with_classes(one: dict[str, Any], count: int) -> dict[str, Any]:
         pytest.param([with_classes(line(1), 30), with_classes(line(2), 30)], id="many classes"),
         pytest.param([line(1, None), line(2, None), line(3, 0.1)], id="undefined AP"),
         pytest.param(
-            [line(1) | {"loss": dict.fromkeys(LOSSES, 0.0) | {"vfl": 2.0}}], id="nothing but background"
+            [line(1) | {"loss": dict.fromkeys(LOSSES, 0.0) | {"cls": 2.0}}], id="nothing but background"
         ),
     ],
 )

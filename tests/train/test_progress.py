@@ -184,12 +184,12 @@ def test_a_skipped_step_is_said_at_once_and_counted_in_its_epoch(tmp_path: Path,
 def test_a_run_out_of_patience_says_so(tmp_path: Path, console: Console) -> None:
     config = settings(schedule__epochs=4, schedule__patience=1, batch=6, loggers=())
     run(trainer(tmp_path, config, validate=lambda model: Scores()), console)
-    assert "stopped after 2 of 4 epochs: 1 validations without a better one" in printed(console)
+    assert "stopped after 2 of 4 epochs: 1 validation without a better one" in printed(console)
 
 
 LINE = {
     "epoch": 7,
-    "loss": {"vfl": 1.5, "l1": 0.25},
+    "loss": {"cls": 1.5, "l1": 0.25},
     "lr": 0.0008,
     "images_per_s": 12.34,
     "best": False,
@@ -197,7 +197,7 @@ LINE = {
 
 
 def test_an_epoch_in_words() -> None:
-    assert epoch_line(LINE, 50) == "epoch   7/50  loss   1.75  vfl 1.50  l1 0.25  lr 8.0e-04  12.3 img/s"
+    assert epoch_line(LINE, 50) == "epoch   7/50  loss   1.75  cls 1.50  l1 0.25  lr 8.0e-04  12.3 img/s"
 
 
 def test_an_epoch_in_words_with_undefined_scores() -> None:

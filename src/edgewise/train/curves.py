@@ -6,7 +6,7 @@ from typing import Any
 
 from edgewise.extras import require
 
-LOSSES = ("vfl", "l1", "giou", "fgl", "ddf")
+LOSSES = ("cls", "l1", "giou", "fgl", "ddf")
 NAMED = 10  # classes with a line each in the panel of classes
 
 Lines = Sequence[dict[str, Any]]

@@ -26,10 +26,13 @@ class StepReport:
         return math.fsum(self.losses.values())
 
     def by_kind(self) -> dict[str, float]:
-        """Terms summed over layers: vfl, l1, giou, fgl, ddf and, of a teacher, kd_edges and kd_scores."""
+        """Terms summed over layers: cls, l1, giou, fgl, ddf and, of a teacher, kd_edges and kd_scores.
+
+        cls is the classification loss, which the criterion calls vfl whichever it is.
+        """
         sums = dict.fromkeys(LOSSES, 0.0)
         for name, value in self.losses.items():
-            kind = name.split("/")[0]
+            kind = name.split("/")[0].replace("vfl", "cls")
             sums[kind] = sums.get(kind, 0.0) + value
         return sums
 

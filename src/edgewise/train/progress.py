@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from edgewise.recipe import counted
 from edgewise.train.loggers import open_loggers
 from edgewise.train.meter import StepReport
 from edgewise.train.step import named
@@ -48,6 +49,8 @@ def run(trainer: Trainer, console: Console) -> None:
             bar.console.print(epoch_line(line, epochs), highlight=False, soft_wrap=True)
             logger.scalars(line["step"], epoch_scalars(line))
 
+        if trainer.finished:
+            say(f"this run was finished already, after {counted(len(trainer.history), 'epoch')}")
         for report in trainer.steps(on_epoch):
             if report.faults:
                 say(f"step {report.step} skipped: {named(report.faults)}; edgewise replay {report.file}")
@@ -65,7 +68,8 @@ def run(trainer: Trainer, console: Console) -> None:
                 raise KeyboardInterrupt
         if trainer.stopped_early:
             patience, done = trainer.config.schedule.patience, len(trainer.history)
-            say(f"stopped after {done} of {epochs} epochs: {patience} validations without a better one")
+            left = counted(patience, "validation")
+            say(f"stopped after {done} of {counted(epochs, 'epoch')}: {left} without a better one")
 
 
 class _Bar(Progress):
