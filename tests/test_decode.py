@@ -5,9 +5,13 @@ import numpy as np
 import pytest
 import torch
 
+from edgewise import distributions
 from edgewise.bins import bin_values
+from edgewise.calibration import ScoreCalibration
 from edgewise.decode import decode, sigmoid, top_k
 from edgewise.detections import Detections, Geometry
+from edgewise.edges import EdgeDistributions
+from tests.test_detections import promise
 
 VALUES = bin_values(32)
 
@@ -100,6 +104,126 @@ def test_precision_is_that_of_the_model() -> None:
     for dtype in (np.float32, np.float64):
         found = decoded(np.zeros((1, 2), dtype), np.full((1, 4), 0.5, dtype))
         assert found.scores.dtype == found.boxes_xyxy.dtype == dtype
+
+
+def test_distributions_are_kept_on_request(generator: torch.Generator) -> None:
+    logits = torch.randn(9, 2, generator=generator).numpy()
+    initial = torch.rand(9, 4, generator=generator)
+    edge_logits = torch.randn(9, 4, 33, generator=generator)
+    offsets = distributions.expected_offset(edge_logits, distributions.bin_values(32))
+    boxes = distributions.refined_boxes(initial, offsets)
+    arguments = (logits, boxes.numpy(), edge_logits.numpy(), initial.numpy(), Geometry((100, 200), (64, 64)))
+    found = decode(*arguments, values=VALUES, class_names=("a", "b"), max_detections=7, edges=True)
+    assert found.edges is not None
+    np.testing.assert_allclose(found.edges.mean, found.boxes_xyxy, atol=1e-3)
+    np.testing.assert_array_equal(found.edges.std, found.edge_std)
+    without = decode(*arguments, values=VALUES, class_names=("a", "b"), max_detections=7)
+    assert without.edges is None
+    np.testing.assert_array_equal(without.edge_std, found.edge_std)
+
+
+def calibrated(logits: np.ndarray, **kw) -> tuple[Detections, Detections]:
+    """The same output as it is, and by a calibration with every number turned."""
+    size = len(logits)
+    rng = np.random.default_rng(0)
+    initial = rng.uniform(0.2, 0.8, (size, 4)).astype(np.float32)
+    edges = rng.standard_normal((size, 4, 33)).astype(np.float32)
+    curve = ScoreCalibration(scores=(0, 0.5, 1), precision=(0, 0.2, 1))
+    calibration = promise(
+        temperature=(1.0, 2.0, 0.5, 1.0), scale=(2.0, 1.0, 1.0, 1.0), floor=(0.0, 0.0, 0.0, 0.1), score=curve
+    )
+    names = tuple(map(str, range(logits.shape[1])))
+    raw, own = (
+        decode(
+            logits,
+            initial,
+            edges,
+            initial,
+            Geometry((100, 200), (64, 64)),
+            values=VALUES,
+            class_names=names,
+            calibration=one,
+            edges=True,
+            **kw,
+        )
+        for one in (None, calibration)
+    )
+    return raw, own
+
+
+def test_a_calibration_makes_error_bars_and_scores() -> None:
+    raw, own = calibrated(np.array([[2.0, -1.0], [0.0, 1.0]], np.float32))
+    assert own.calibrated
+    assert not raw.calibrated
+    assert own.edge_std.dtype == own.scores.dtype == np.float32
+    for name in ("boxes_xyxy", "labels"):  # boxes and ranks stay
+        np.testing.assert_array_equal(getattr(own, name), getattr(raw, name))
+    np.testing.assert_array_equal(own.edge_probs, raw.edge_probs)
+    np.testing.assert_allclose(own.edge_std[:, 0], 2 * raw.edge_std[:, 0])
+    assert raw.edges is not None
+    for edge, temperature in ((1, 2.0), (2, 0.5)):
+        logits = np.log(raw.edges.probs) / np.float32(temperature)
+        other = EdgeDistributions.of(logits, VALUES, raw.edges.origin, raw.edges.sides)
+        np.testing.assert_allclose(own.edge_std[:, edge], other.std[:, edge], rtol=1e-4)
+    sides = raw.boxes_xyxy[:, 2:] - raw.boxes_xyxy[:, :2]
+    floor = 0.1 * np.sqrt(sides.prod(1))
+    np.testing.assert_allclose(own.edge_std[:, 3], np.hypot(raw.edge_std[:, 3], floor), rtol=1e-5)
+    np.testing.assert_allclose(own.scores, np.interp(raw.scores, [0, 0.5, 1], [0, 0.2, 1]), rtol=1e-6)
+    outer = own.joint_interval(0.9)[1]
+    reach = 1.5 * 0.9 * own.edge_std * [-1, -1, 1, 1]
+    np.testing.assert_allclose(outer, own.boxes_xyxy + reach, rtol=1e-5)
+
+
+def test_a_threshold_is_on_the_scores_that_come_out() -> None:
+    raw, own = calibrated(np.array([[2.0, -1.0], [0.1, 1.0]], np.float32), threshold=0.5)
+    assert raw.scores.min() > 0.5
+    assert len(raw) == 3
+    assert own.scores.min() > 0.5
+    assert len(own) == 2  # 0.73 → 0.57, but 0.525 → 0.24
+
+
+def test_one_box_alone_is_the_same() -> None:
+    """Whatever else is kept, in whatever shape of image."""
+    logits = np.random.default_rng(1).standard_normal((20, 2)).astype(np.float32)
+    _, many = calibrated(logits)
+    _, few = calibrated(logits, max_detections=3)
+    part = many[:3]
+    for a, b in zip(
+        (*few.joint_interval(0.9), few.edge_interval(0.5)),
+        (*part.joint_interval(0.9), part.edge_interval(0.5)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("size", [(480, 640), (100, 1000), (777, 333), (1, 1)])
+def test_error_bars_scale_with_the_image(size: tuple[int, int]) -> None:
+    """The same output on images of several shapes: edges and bars in shares of the image stay."""
+    rng = np.random.default_rng(0)
+    boxes = rng.uniform(0.3, 0.6, (3, 4)).astype(np.float32)
+    logits, edges = rng.standard_normal((3, 2)), rng.standard_normal((3, 4, 33))
+    shares = []
+    for geometry in (Geometry(size, (64, 64)), Geometry((200, 100), (64, 64))):
+        found = decode(
+            logits,
+            boxes,
+            edges,
+            boxes,
+            geometry,
+            values=VALUES,
+            class_names=("a", "b"),
+            calibration=promise(),
+            edges=True,
+        )
+        scale = geometry.scale.astype(np.float64)
+        assert found.edges is not None
+        inner, outer = found.joint_interval(0.9)
+        interval = found.edge_interval(0.9) / scale[:, None]
+        shares.append(
+            (found.edge_std / scale, inner / scale, outer / scale, interval, found.edges.mean / scale)
+        )
+    for one, other in zip(*shares, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
 def test_a_side_below_zero_counts_as_none() -> None:

@@ -52,8 +52,7 @@ def decode(
     best = top_k(logits.reshape(-1), max_detections)
     scores = sigmoid(logits.reshape(-1)[best])
     if calibration is not None and calibration.score is not None:
-        curve = calibration.score
-        scores = np.interp(scores, curve.scores, curve.precision).astype(scores.dtype)
+        scores = calibration.score.apply(scores)
     query, label = np.divmod(best, num_classes)
     enough = scores >= np.broadcast_to(threshold, num_classes)[label]
     query, label, scores = query[enough], label[enough], scores[enough]

@@ -26,25 +26,17 @@ def bin_values(
 
 
 def expected_offset(logits: Float[Tensor, "*b 4 n"], values: Float[Tensor, " n"]) -> Float[Tensor, "*b 4"]:
-    """Σₙ W(n)·Pr(n), the inner sum of Eq. 2: each edge's mean offset, in sides of the initial box."""
-    return _mean(logits.softmax(-1), values)
+    """Σₙ W(n)·Pr(n), the inner sum of Eq. 2: each edge's mean offset, in sides of the initial box.
 
-
-def offset_std(logits: Float[Tensor, "*b 4 n"], values: Float[Tensor, " n"]) -> Float[Tensor, "*b 4"]:
-    """Standard deviation of each edge's offset under its distribution, in sides of the initial box."""
-    probs = logits.softmax(-1)
-    return _mean(probs, (values - _mean(probs, values)[..., None]).square()).sqrt()
+    Not a matrix product, which autocast would round to bfloat16.
+    """
+    return (logits.softmax(-1) * values).sum(-1)
 
 
 def edge_kl(later: Float[Tensor, "*b 4 n"], earlier: Float[Tensor, "*b 4 n"]) -> Float[Tensor, "*b 4"]:
     """KL(later ‖ earlier) of each edge's distribution, both given as logits: nats lost by stopping early."""
     after, before = later.log_softmax(-1), earlier.log_softmax(-1)
     return (after.exp() * (after - before)).sum(-1).clamp(min=0)
-
-
-def _mean(probs: Tensor, values: Tensor) -> Tensor:
-    """Not a matrix product, which autocast would round to bfloat16."""
-    return (probs * values).sum(-1)
 
 
 def refined_boxes(initial: Float[Tensor, "*b 4"], offsets: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 4"]:
