@@ -19,7 +19,7 @@ from edgewise.data.loader import Job, build_batch
 from edgewise.model import DFine
 from edgewise.structures import Batch
 from edgewise.train.curves import LOSSES
-from edgewise.train.learner import Learner
+from edgewise.train.learner import Learner, placed
 from edgewise.train.meter import EpochMeter, StepReport
 from edgewise.train.state import read_state
 from edgewise.train.step import Descent, descend
@@ -682,7 +682,7 @@ def test_freezing_everything_is_refused() -> None:
 
 def gradients(model: DFine, config: TrainConfig, batch: Batch) -> tuple[Descent, dict[str, Tensor]]:
     """Of one step whose batch norms are in evaluation mode, which is what passes cannot share."""
-    model.eval()
+    placed(model, torch.device("cpu")).eval()
     found = descend(Learner.of(model, config, NAMES), batch, 0)
     return found, {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
 
