@@ -17,6 +17,7 @@ from edgewise.predict import predictor as module
 from edgewise.predict.predictor import Predictor
 from edgewise.structures import EncoderOutput, InitialOutput, LayerOutput, ModelOutput
 from edgewise.thresholds import Thresholds
+from tests.test_detections import promise
 
 QUERIES, CLASSES = 6, 2
 
@@ -116,6 +117,36 @@ def test_one_image_equals_the_same_in_a_batch() -> None:
     for batch in (1, 2, 5, 8):
         for a, b in zip(many(predictor.predict(pictures, 0.0, batch=batch)), alone, strict=True):
             same(a, b)
+
+
+def bars(found: Detections) -> tuple[np.ndarray, ...]:
+    assert found.edges is not None
+    return (
+        found.edge_std,
+        found.edge_interval(0.8),
+        *found.joint_interval(0.9),
+        found.edges.probs,
+        found.edges.mean,
+        found.edges.quantile(0.3),
+    )
+
+
+def test_error_bars_are_the_same_alone_and_in_a_batch() -> None:
+    """For images of several shapes, by every way in."""
+    predictor = tiny()
+    predictor.calibration = promise(temperature=(0.5, 1.0, 2.0, 3.0), floor=(0.1, 0.0, 0.2, 0.0))
+    pictures = [picture(0, 40, 60), picture(1, 200, 31), picture(2, 17, 300), picture(3, 96, 96)]
+    alone = [one(predictor.predict(pixels, 0.0, edges=True)) for pixels in pictures]
+    batch = many(predictor.predict(pictures, 0.0, batch=3, edges=True))
+    stream = predictor.predict(pictures, 0.0, batch=2, stream=True, edges=True)
+    arrays = predictor.predict_arrays(pictures, edges=True)
+    assert isinstance(stream, Iterator)
+    for expected, *others in zip(alone, batch, stream, arrays, strict=True):
+        assert expected.calibrated
+        for other in others:
+            for a, b in zip(bars(expected), bars(other), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    assert one(predictor.predict(pictures[0], 0.0)).edges is None
 
 
 def test_threshold() -> None:
