@@ -193,7 +193,7 @@ def test_images_without_objects_train_with_finite_losses(data: Patches, batch: i
     assert len({tuple(one.losses) for one in reports}) == 1  # the same names with and without objects
     assert all(one.grad_norm > 0 for one in reports)
     if data.background == 1:
-        assert all(one.by_kind()["l1"] == 0 < one.by_kind()["vfl"] for one in reports)
+        assert all(one.by_kind()["l1"] == 0 < one.by_kind()["cls"] for one in reports)
     assert all(value.isfinite().all() for value in run.average.model.state_dict().values())
 
 
@@ -719,7 +719,7 @@ def report(step: int, losses: dict[str, float]) -> StepReport:
 def test_terms_are_summed_by_kind() -> None:
     one = report(0, {"vfl/0": 1.0, "vfl/encoder": 2.0, "l1/dn/0": 0.5, "ddf/0": 0.25})
     assert one.total == 3.75
-    assert one.by_kind() == {"vfl": 3.0, "l1": 0.5, "giou": 0, "fgl": 0, "ddf": 0.25}
+    assert one.by_kind() == {"cls": 3.0, "l1": 0.5, "giou": 0, "fgl": 0, "ddf": 0.25}
 
 
 def test_an_epoch_is_summed_up_by_hand() -> None:
@@ -727,7 +727,7 @@ def test_an_epoch_is_summed_up_by_hand() -> None:
     meter.add(report(0, {"vfl/0": 1.0, "giou/0": 4.0}))
     meter.add(report(1, {"vfl/0": 2.0}))
     assert meter.summary() == {
-        "loss": {"vfl": 1.5, "l1": 0, "giou": 2.0, "fgl": 0, "ddf": 0},
+        "loss": {"cls": 1.5, "l1": 0, "giou": 2.0, "fgl": 0, "ddf": 0},
         "skipped": 0,
         "images_per_s": 2.0,
         "wait_share": 0.25,
