@@ -231,7 +231,7 @@ class Detector:
         if self.calibration is None:
             found = evaluate(dataset, predictor.predict_arrays, batch=batch, progress=progress)
         else:
-            watch = Collector(dataset, self._enough(predictor, dataset))
+            watch = Collector(dataset, self.enough(dataset))
             predict = partial(predictor.predict_arrays, edges=True)
             found = evaluate(dataset, predict, batch=batch, progress=progress, watch=watch.add)
             honesty = measured(watch.outcome(), self.calibration, dataset.class_names)
@@ -243,15 +243,15 @@ class Detector:
             write_evaluation(dataset, found, out)
         return found.metrics
 
-    def _enough(self, predictor: Predictor, dataset: "AnnotatedImages") -> Float[np.ndarray, " C"]:
-        """What a score must reach, by the data set's label: "auto", or 0.5 without thresholds.
+    def enough(self, dataset: "AnnotatedImages") -> Float[np.ndarray, " C"]:
+        """What a score must reach by the label of a data set: its own `thresholds`, or 0.5 without.
 
         ValueError where the class names are not the same.
         """
         from edgewise.evaluation.run import categories_of
 
         own = categories_of(self.class_names, dataset).tolist()
-        least = predictor.least(0.5 if predictor.thresholds is None else "auto")
+        least = self.predictor().least(0.5 if self.thresholds is None else "auto")
         return least[[own.index(category) for category in dataset.category_ids]]
 
     # ── calibrate ──────────────────────────────────────────────────────────────────────────────────
@@ -278,8 +278,8 @@ class Detector:
         from edgewise.evaluation.run import AnnotatedImages
 
         dataset = data if isinstance(data, AnnotatedImages) else open_dataset(data, split)
-        predictor = self._uncalibrated(size)
-        enough = self._enough(predictor, dataset)
+        bare = self.uncalibrated()
+        predictor, enough = bare.predictor(size), bare.enough(dataset)
         self._warn_of_seen(dataset, split)
         calibration, honesty = calibrate(
             dataset,
@@ -290,21 +290,21 @@ class Detector:
             batch=batch,
             progress=progress,
         )
-        self.calibration, self.thresholds = calibration, predictor.thresholds
+        self.calibration, self.thresholds = calibration, bare.thresholds
         if calibration.score is not None and self.thresholds is not None:
             self.thresholds = self.thresholds.mapped(calibration.score.apply)
         if out is not None:
             honesty.write(out)
         return honesty
 
-    def _uncalibrated(self, size: Size | None) -> Predictor:
-        """The predictor as it was before any calibration, thresholds included."""
-        predictor = self.predictor(size)
+    def uncalibrated(self) -> "Detector":
+        """The same weights as they were before any calibration, thresholds included; this one stays."""
+        other = copy.copy(self)
         score = self.calibration.score if self.calibration else None
-        if score is not None and predictor.thresholds is not None:
-            predictor.thresholds = predictor.thresholds.mapped(score.undo)
-        predictor.calibration = None
-        return predictor
+        if score is not None and self.thresholds is not None:
+            other.thresholds = self.thresholds.mapped(score.undo)
+        other.calibration = None
+        return other
 
     def _warn_of_seen(self, dataset: "AnnotatedImages", split: str) -> None:
         seen = self._origin.seen if self._origin else None

@@ -83,11 +83,13 @@ def _of_distributions(
 ) -> Claims:
     """The middle mass of each distribution, as much as `own` says by level and edge, and `joint` by level."""
 
-    def middle(mass: np.ndarray) -> np.ndarray:
-        return pairs.edges.interval(float(mass.clip(1e-6, 1 - 1e-6))).astype(np.float64)  # [M, 4, 2]
+    def middle(mass: float) -> np.ndarray:
+        return pairs.edges.interval(min(max(mass, 1e-6), 1 - 1e-6)).astype(np.float64)  # [M, 4, 2]
 
-    edges = np.stack([np.stack([middle(mass)[:, e] for e, mass in enumerate(row)], 1) for row in own])
-    together = np.stack([middle(mass) for mass in joint])
+    edges = np.stack(
+        [np.stack([middle(mass)[:, e] for e, mass in enumerate(row)], 1) for row in own.tolist()]
+    )
+    together = np.stack([middle(mass) for mass in joint.tolist()])
     return Claims(edges[..., 0], edges[..., 1], together[..., 0], together[..., 1])
 
 

@@ -13,7 +13,8 @@ from edgewise.evaluation.calibration.crossfit import OURS, Claimed
 from edgewise.evaluation.calibration.pairs import EdgePairs, Outcome
 
 EDGES = ("left", "top", "right", "bottom")
-SIZES = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, np.inf)}  # COCO's, of the true box
+SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}
+"""COCO's, by the area of the true box in pixels."""
 
 
 def honesty(outcome: Outcome, said: Claimed, class_names: Sequence[str], seed: int = 0) -> dict[str, Any]:
@@ -135,14 +136,14 @@ def _methods(pairs: EdgePairs, said: Claimed, seed: int, level: float = 0.9) -> 
         held, width = joint_rows(pairs, claims)
         draws = m.bootstrap_means(np.concatenate([held, width]).T, pairs.image, pairs.num_images, seed)
         count = len(CURVE)
-        drawn[name] = np.array([_at(level, one[:count], one[count:]) for one in draws])
+        drawn[name] = np.array([width_at(level, one[:count], one[count:]) for one in draws])
         edges = m.inside(pairs.true_xyxy, claims.low, claims.high)[place]
         found[name] = {
             "edge_coverage": edges.mean(),
             "edge_width": (claims.high - claims.low)[place].mean(),
             "joint_coverage": _with_bounds(held[place].mean(), draws[:, place]),
             "joint_width": _with_bounds(width[place].mean(), draws[:, count + place]),
-            "equal_coverage_width": _with_bounds(_at(level, held.mean(1), width.mean(1)), drawn[name]),
+            "equal_coverage_width": _with_bounds(width_at(level, held.mean(1), width.mean(1)), drawn[name]),
         }
     naive = [name for name in NAIVE if name in found]
     if naive:
@@ -154,7 +155,7 @@ def _methods(pairs: EdgePairs, said: Claimed, seed: int, level: float = 0.9) -> 
     return found
 
 
-def _at(level: float, coverage: Float[np.ndarray, " L"], width: Float[np.ndarray, " L"]) -> float:
+def width_at(level: float, coverage: Float[np.ndarray, " L"], width: Float[np.ndarray, " L"]) -> float:
     """The width at which just `level` is held, between those claimed; nan where none reaches it."""
     if not coverage[0] <= level <= coverage[-1]:
         return nan

@@ -1,0 +1,92 @@
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from edgewise.evaluation.calibration.crossfit import OURS
+from edgewise.evaluation.calibration.honesty import width_at
+from edgewise.evaluation.calibration.pairs import Outcome
+from edgewise.evaluation.calibration.plots import DIAGRAMS
+from edgewise.evaluation.calibration.report import Honesty, in_words, markdown
+from edgewise.evaluation.calibration.run import compared
+from tests.evaluation.calibration.outcomes import outcome
+from tests.test_calibration import SOURCE
+
+
+@cache
+def found() -> Honesty:
+    return compared(outcome(300, 60), outcome(500, 50, seed=1), SOURCE, ("dog", "cat"))
+
+
+def leaves(value: Any) -> list[Any]:
+    return [leaf for one in value.values() for leaf in leaves(one)] if isinstance(value, dict) else [value]
+
+
+def test_the_numbers_are_plain_and_complete() -> None:
+    numbers = found().to_dict()
+    assert json.loads(json.dumps(numbers)) == numbers
+    assert {type(leaf) for leaf in leaves(numbers)} <= {int, float, str, type(None)}
+    assert list(numbers["edges"]) == ["left", "top", "right", "bottom", "all"]
+    assert set(numbers["classes"]) == {"dog", "cat"}
+    assert sum(one["pairs"] for one in numbers["sizes"].values()) == numbers["pairs"] == 500
+    assert (numbers["unmatched_detections"], numbers["missed_boxes"]) == (7, 9)
+
+
+def test_the_numbers_say_what_was_drawn() -> None:
+    numbers = found().numbers
+    for one in numbers["edges"].values():
+        assert one["nll"] < one["nll_raw"]  # errors are twice what was said
+        assert one["crps"] < one["crps_raw"]
+        assert one["ence"] < 0.5 * one["ence_raw"]
+        assert one["spearman"] > 0.3
+        for level, held in one["coverage"].items():
+            assert held["low"] <= held["value"] <= held["high"]
+            assert held["value"] == pytest.approx(float(level) / 100, abs=0.06)
+    assert numbers["scores"]["d_ece"] < numbers["scores"]["d_ece_raw"]
+    ours = numbers["methods"][OURS]
+    assert ours["narrower"]["low"] > 0.1
+    assert ours["best_naive"] in ("fixed width", "share of the side", "share of √area")
+
+
+def test_the_width_at_a_coverage_lies_between_those_claimed() -> None:
+
+    coverage, width = np.linspace(0.5, 0.98, 12), np.linspace(10, 34, 12)
+    assert width_at(0.74, coverage, width) == pytest.approx(22)
+    assert np.isnan(width_at(0.99, coverage, width))
+
+
+def test_in_words_and_tables() -> None:
+    text = str(found())
+    assert "fitted on 300 pairs of val: 500 matched detections in 50 images: 90 % intervals hold" in text
+    page = markdown(found().numbers)
+    assert "500 matched detections in 50 images; beside them 7 detections that found nothing, 9 boxes" in page
+    assert "| **all four at once** |" in page
+    assert "% narrower" in page
+    assert "nan" not in page + text
+    with (console := Console(width=80)).capture() as captured:
+        console.print(found().table())
+    shown = captured.get()
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    assert "joint" in shown
+    assert in_words(found().numbers) in text
+
+
+def test_what_is_undefined_is_none_and_a_dash() -> None:
+    few = outcome(400, 40)
+    one = compared(few, Outcome(few.pairs[np.array([0])], few.verdicts), SOURCE, ("dog", "cat"))
+    assert one.numbers["edges"]["left"]["spearman"] is None
+    assert "–" in markdown(one.numbers)
+
+
+def test_files_are_written(tmp_path: Path) -> None:
+    found().write(tmp_path / "honesty")
+    names = {path.name for path in (tmp_path / "honesty").iterdir()}
+    assert names == {"honesty.json", "honesty.md", *DIAGRAMS}
+    for name in DIAGRAMS:
+        with Image.open(tmp_path / "honesty" / name) as picture:
+            assert picture.width > 600
