@@ -226,9 +226,11 @@ class _Tile:
         self.picture = part.resize((shape[0], shape[1]), Image.Resampling.BICUBIC)
 
     def _at(self, box: Box) -> Box:
+        """Where a box lies in the picture; an edge on its border is moved inside, to be seen."""
         (x, y), scale = self._corner, self._scale
-        x1, y1, x2, y2 = box
-        return (x1 - x) * scale, (y1 - y) * scale, (x2 - x) * scale, (y2 - y) * scale
+        inside = np.tile(self.picture.size, 2) - 3
+        x1, y1, x2, y2 = ((np.array(box) - [x, y, x, y]) * scale).clip(2, inside).tolist()
+        return x1, y1, x2, y2
 
     def bands(self, box: Box, spread: Box) -> None:
         """One spread to either side of each edge, half transparent."""

@@ -17,6 +17,7 @@ EDGES = ("left", "top", "right", "bottom")
 CAUSES = (*(f"{name} edge" for name in EDGES), "moved sideways", "moved up or down", "several edges")
 """What `Improbability.cause` counts."""
 
+LEAST_SPREAD = 1e-3  # pixels: no edge is surer
 LEAST = 1e-300  # a probability's logarithm stays finite
 
 
@@ -45,7 +46,7 @@ def improbability(
     Both count towards larger x or y. With a calibration, tails are those of its own fitting data; without
     one they are Student's with four degrees of freedom, and the spread is taken at its word.
     """
-    z = residual / np.maximum(spread, np.finfo(spread.dtype).tiny)
+    z = residual / np.maximum(spread, LEAST_SPREAD)
     tails = student_tail(z) if calibration is None else conformal_tail(z, calibration)
     low, high = np.where(z < 0, tails, 2 - tails) / 2, np.where(z > 0, tails, 2 - tails) / 2
     moves = [
