@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgewise.data.open import Data
     from edgewise.evaluation.calibration.report import Honesty
     from edgewise.evaluation.coco import Metrics
+    from edgewise.evaluation.layers import Profile
     from edgewise.evaluation.run import AnnotatedImages
     from edgewise.predict.predictor import Threshold
     from edgewise.predict.sources import ImageLike, Source
@@ -362,6 +363,57 @@ class Detector:
         from edgewise.uses.select import select
 
         return select(self.predictor(size), source, k, known, batch=batch, progress=progress)
+
+    # ── anytime ────────────────────────────────────────────────────────────────────────────────────
+
+    def profile_layers(
+        self,
+        data: "Data | AnnotatedImages",
+        split: str = "val",
+        *,
+        queries: Sequence[int] | None = None,
+        size: Size | None = None,
+        batch: int = 8,
+        repeats: int = 20,
+        out: str | Path | None = None,
+        progress: bool = False,
+    ) -> "Profile":
+        """What each decoder layer is worth on an annotated split, and whether stopping earlier pays.
+
+        Quality after every layer for several numbers of `queries`, time (medians of `repeats` turns), and
+        dynamic exits; `.verdicts` says what is recommended. With `out`, layers.json, layers.md and layers.png
+        are written there.
+        """
+        from edgewise.data.open import open_dataset
+        from edgewise.evaluation.layers import profile
+        from edgewise.evaluation.layers_report import write_profile
+        from edgewise.evaluation.run import AnnotatedImages
+        from edgewise.predict.layers import LayerPredictor
+
+        dataset = data if isinstance(data, AnnotatedImages) else open_dataset(data, split)
+        predictor = self.predictor(size)
+        steps = LayerPredictor(predictor, self.model, queries)
+        found = profile(
+            dataset,
+            steps,
+            steps.times(dataset[0].image, repeats),
+            self.enough(dataset),
+            calibration=self.calibration,
+            batch=batch,
+            progress=progress,
+            facts={
+                "model": self.config.name,
+                "size": "x".join(map(str, predictor.size)),
+                "data": Path(data).name if isinstance(data, str | Path) else type(data).__name__,
+                "split": split,
+                "device": str(self.device),
+                "threads": torch.get_num_threads(),
+                "repeats": repeats,
+            },
+        )
+        if out is not None:
+            write_profile(found, out)
+        return found
 
     # ── train ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -8,13 +8,16 @@ from edgewise.cli import (  # noqa: F401  # each joins the application
     audit,
     calibrate,
     convert,
+    cut,
     demo,
     doctor,
     evaluate,
     info,
     predict,
+    profile_layers,
     replay,
     select,
+    trace,
     train,
 )
 from edgewise.cli.app import app, console

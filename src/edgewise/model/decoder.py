@@ -228,16 +228,22 @@ class Decoder(nn.Module):
             self.dec_score_head[i] = nn.Identity()  # keeps the places of those after it
             self.decoder.lqe_layers[i] = nn.Identity()
 
-    def cut(self, layers: int, queries: int, exit: float) -> None:
+    def cut(self, layers: int | None, queries: int | None, exit: float | None) -> None:
         """Keeps the first `layers` layers and the `queries` best queries, and stops early by `exit`.
 
-        ValueError for a form in which these layers have no scores.
+        None leaves things as they are. ValueError for more than there is, and for a form whose early layers
+        have no scores.
         """
         if self.first_scored:
             raise ValueError(
                 "this inference form has the scores of its last layer alone; cut the model it came from"
             )
-        self.config = self.config.updated({"num_layers": layers, "num_queries": queries, "exit": exit})
+        own = self.config
+        for name, given, most in (("layers", layers, own.num_layers), ("queries", queries, own.num_queries)):
+            if given is not None and not 1 <= given <= most:
+                raise ValueError(f"{name}={given}: this model has {most}; expected 1 to {most}")
+        asked = {"num_layers": layers, "num_queries": queries, "exit": exit}
+        self.config = own.updated({name: value for name, value in asked.items() if value is not None})
         self.dec_score_head = self.dec_score_head[:layers]
         self.dec_bbox_head = self.dec_bbox_head[:layers]
         self.decoder.layers = self.decoder.layers[:layers]

@@ -34,9 +34,13 @@ class DFine(nn.Module):
         self, images: Float[Tensor, "B 3 H W"], denoising: DenoisingQueries | None = None
     ) -> ModelOutput:
         """Images are RGB in [0, 1], of any size whose sides are multiples of 32 (ValueError otherwise)."""
+        return self.decoder(self.maps(images), denoising)  # type: ignore[no-any-return]
+
+    def maps(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+        """What the decoder reads of the images, fine to coarse: [B, D, H / stride, W / stride]."""
         check_size((images.shape[2], images.shape[3]))
         images = images.contiguous(memory_format=torch.channels_last)  # all maps follow: faster
-        return self.decoder(self.encoder(self.backbone(images)), denoising)  # type: ignore[no-any-return]
+        return self.encoder(self.backbone(images))  # type: ignore[no-any-return]
 
     def set_recompute(self, on: bool) -> None:
         """Gradient checkpointing: less memory in training for more time, the same gradients."""
@@ -53,14 +57,8 @@ class DFine(nn.Module):
         in evaluation: each image if they come one by one, else when all of a batch have settled. What is not
         given stays as it is. ValueError for what this model has not.
         """
-        own = self.config.decoder
-        for what, most, asked in (("layers", own.num_layers, layers), ("queries", own.num_queries, queries)):
-            if asked is not None and not 1 <= asked <= most:
-                raise ValueError(f"{what}={asked}: this model has {most}; expected 1 to {most}")
         model = copy.deepcopy(self)
-        model.decoder.cut(
-            layers or own.num_layers, queries or own.num_queries, own.exit if exit is None else exit
-        )
+        model.decoder.cut(layers, queries, exit)
         model.config = self.config.model_copy(update={"decoder": model.decoder.config})
         return model
 

@@ -42,7 +42,8 @@ class Trace:
     @property
     def kl_next(self) -> Float[np.ndarray, "K M 4"]:
         """KL(next layer ‖ this one) by edge, in nats, for all layers but the last: what the next one adds."""
-        return np.stack([b.kl(a) for a, b in pairwise(self.edges)])
+        added = [after.kl(before) for before, after in pairwise(self.edges)]
+        return np.array(added).reshape(-1, len(self), 4)
 
     @property
     def kl_last(self) -> Float[np.ndarray, "L M 4"]:
