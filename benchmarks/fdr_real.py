@@ -101,13 +101,12 @@ def relative(edges: EdgeDistributions) -> np.ndarray:
 
 
 def statistics(edges: EdgeDistributions) -> list[str]:
-    count, _ = edges.modes()
     width = np.diff(edges.interval(0.9))[..., 0] / edges.sides
     return [
         f"{np.median(relative(edges)):.3f}",
         f"{np.median(edges.entropy):.2f}",
         f"{edges.end_mass.mean():.1%}",
-        f"{(count == 2).mean():.1%}",
+        f"{np.isfinite(edges.modes()[..., 1]).mean():.1%}",
         f"{np.median(width):.3f}",
     ]
 

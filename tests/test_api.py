@@ -22,6 +22,7 @@ from edgewise.detections import Detections
 from edgewise.model import DFine
 from edgewise.presets import preset, trainable
 from edgewise.train.transfer import CLASS_TENSORS
+from tests.test_detections import promise
 from tests.train.tiny import NAMES, Patches, settings, tiny_config
 
 QUICK = settings(schedule__epochs=1, schedule__plain_epochs=0)
@@ -205,6 +206,19 @@ def test_saved_and_loaded_it_predicts_the_same(image: np.ndarray, tmp_path: Path
     assert (loaded.class_names, loaded.category_ids, loaded.config) == (NAMES, None, det.config)
     assert loaded.trained == "detector"
     assert not loaded.model.training
+
+
+def test_saved_and_loaded_it_promises_the_same(image: np.ndarray, tmp_path: Path) -> None:
+    det = tiny()
+    det.calibration = promise(temperature=(0.5, 1.0, 2.0, 3.0)).sealed()
+    det.save(tmp_path / "rgb.safetensors")
+    loaded = Detector.from_pretrained(tmp_path / "rgb.safetensors", device="cpu")
+    found, again = (one.predict(image, 0.0, edges=True) for one in (det, loaded))
+    assert same(found, again)
+    np.testing.assert_array_equal(found.edge_probs, again.edge_probs)
+    np.testing.assert_array_equal(found.edge_interval(0.9), again.edge_interval(0.9))
+    for a, b in zip(found.joint_interval(0.9), again.joint_interval(0.9), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_half_the_file_for_nearly_the_same(image: np.ndarray, tmp_path: Path) -> None:

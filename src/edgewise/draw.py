@@ -272,8 +272,8 @@ def edge_panel(detections: Detections, index: int, height: int = 0) -> Image.Ima
     """The distributions of one detection's edges, one below the other, at least `height` pixels high.
 
     Pixels of the image go right, the mass a pixel up; a bar is a bin, as wide as half of the way to its
-    neighbours on both sides. The line is the decoded edge, the shade its error bar as in `draw`, and a red
-    mark a second mode. Raises ValueError where the detections do not have their distributions.
+    neighbours on both sides. The line is the decoded edge, the shade its error bar as in `draw`, and red
+    marks two modes where it has two. Raises ValueError where the detections do not have their distributions.
     """
     if detections.edges is None:
         raise ValueError(
@@ -284,7 +284,7 @@ def edge_panel(detections: Detections, index: int, height: int = 0) -> Image.Ima
         raise ValueError(f"inset {index}: expected the number of one of {len(detections)} detections, from 0")
     em, one, own = _em(detections.size), detections[index], detections[[index]]
     assert own.edges is not None
-    width, height = round(17 * em), max(height, round(29 * em))
+    width, height = round(19 * em), max(height, round(29 * em))
     canvas, texts = np.full((height, width, 3), PAPER, np.uint8), list[Text]()
     each = (height - 4.2 * em) / 4
     for edge in range(4):
@@ -332,12 +332,11 @@ def _draw_edge(canvas: np.ndarray, one: Detections, edge: int, area: Rectangle, 
     thin = em / 14
     _fill(canvas, [(left, bottom, right, bottom + thin)], GREY)
     _fill(canvas, [(x(box) - thin, top - 0.3 * em, x(box) + thin, bottom)], DARK)
-    count, second = one.edges.modes()
+    modes = one.edges.modes()[0, edge]
     yield left, top - 1.1 * em, "lm", f"{EDGES[edge]} {box:.1f} ± {reach:.1f}", DARK
-    if count[0, edge] == 2:
-        mark = x(float(second[0, edge]))
-        _fill(canvas, [(mark - thin, bottom, mark + thin, bottom + 0.4 * em)], RED)
-        yield right, top - 1.1 * em, "rm", f"or {second[0, edge]:.1f}", RED
+    if not np.isnan(modes).any():
+        _fill(canvas, [(x(m) - thin, bottom, x(m) + thin, bottom + 0.4 * em) for m in modes.tolist()], RED)
+        yield right, top - 1.1 * em, "rm", " or ".join(f"{m:.0f}" for m in sorted(modes.tolist())), RED
     for tick in _ticks(low, high):
         _fill(canvas, [(x(tick) - thin / 2, bottom, x(tick) + thin / 2, bottom + 0.25 * em)], GREY)
         yield x(tick), bottom + 0.85 * em, "mm", f"{tick:g}", GREY

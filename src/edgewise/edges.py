@@ -102,8 +102,8 @@ class EdgeDistributions:
         mass: np.ndarray = self.probs[..., 0] + self.probs[..., -1]
         return mass
 
-    def modes(self) -> tuple[Int[np.ndarray, "M 4"], Float[np.ndarray, "M 4"]]:
-        """How many modes an edge has, 1 or 2, and where the second lies in pixels (nan without one).
+    def modes(self) -> Float[np.ndarray, "M 4 2"]:
+        """The pixels of each edge's highest mode and of a second one, nan where there is none.
 
         Masses are smoothed over five bins first, as long training leaves them jagged. The second mode is the
         highest bin that a dip to less than half its height separates from the highest of all, where at least
@@ -114,9 +114,9 @@ class EdgeDistributions:
         above, upper = _peak_beyond(smooth, self.probs, first)
         below, mirrored = _peak_beyond(smooth[..., ::-1], self.probs[..., ::-1], last - first)
         second = np.where(above >= below, upper, last - mirrored)
-        two = np.maximum(above, below) > 0
-        where = _taken(self.positions, second)
-        return 1 + two.astype(np.int64), np.where(two, where, np.nan).astype(self.sides.dtype)
+        where = np.take_along_axis(self.positions, np.stack([first, second], -1), -1)
+        where[np.maximum(above, below) == 0, 1] = np.nan
+        return where
 
     def crps(self, pixels: Float[np.ndarray, "M 4"]) -> Float[np.ndarray, "M 4"]:
         """Continuous ranked probability score of edges that lie at `pixels`, in pixels; less is better.
