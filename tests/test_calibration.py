@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from edgewise.api import Detector
 from edgewise.calibration import LEVELS, Calibration, ScoreCalibration, Source
+from tests.train.tiny import NAMES, tiny_config
 
 SOURCE = Source(data="d41d8c", split="val", date="2026-11-22", images=20, pairs=300, threshold=0.5)
 LINE = ScoreCalibration(scores=(0, 0.2, 0.6, 1), precision=(0, 0.1, 0.8, 1))
@@ -75,3 +79,22 @@ def test_scores_go_along_the_line_and_back():
 def test_a_line_that_is_no_order_is_refused(scores: tuple[float, ...], precision: tuple[float, ...]):
     with pytest.raises(ValidationError, match=r"must rise from 0 to 1|2 scores for 3 values"):
         ScoreCalibration(scores=scores, precision=precision)
+
+
+def test_intervals_are_equal_through_save_and_load(tmp_path: Path):
+    detector = Detector(tiny_config(), NAMES, device="cpu")
+    detector.calibration = calibration()
+    detector.save(tmp_path / "a.safetensors")
+    image = np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)
+    one, two = (
+        each.predict(image, threshold=0.0)
+        for each in (detector, Detector.from_pretrained(tmp_path / "a.safetensors", device="cpu"))
+    )
+    assert len(one) > 0
+    np.testing.assert_array_equal(one.edge_interval(0.9), two.edge_interval(0.9))
+    np.testing.assert_array_equal(np.stack(one.joint_interval(0.5)), np.stack(two.joint_interval(0.5)))
+    np.testing.assert_array_equal(one.scores, two.scores)
+    bare = detector.uncalibrated().predict(image, threshold=0.0)
+    np.testing.assert_array_equal(LINE.apply(bare.scores), one.scores)
+    with pytest.raises(ValueError, match=r"not calibrated.*run: edgewise calibrate CHECKPOINT DATA"):
+        bare.edge_interval(0.9)

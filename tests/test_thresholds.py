@@ -26,3 +26,11 @@ def test_what_they_may_be() -> None:
         Thresholds(split="val", shared=0.5, by_class=(0.5,), counts=(1, 2))
     with pytest.raises(ValueError, match="less than or equal to 1"):
         Thresholds(split="val", shared=1.5, by_class=(), counts=())
+
+
+def test_a_rising_function_of_scores_takes_thresholds_along() -> None:
+    found = Thresholds(split="val", shared=0.5, by_class=(None, 0.4), counts=(0, 9))
+    mapped = found.mapped(lambda scores: scores**2)
+    assert (mapped.shared, mapped.by_class[0]) == (0.25, None)
+    assert mapped.by_class[1] == pytest.approx(0.16)
+    assert (mapped.split, mapped.counts) == (found.split, found.counts)

@@ -127,7 +127,8 @@ dd { margin: 0; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabul
 details { margin: 0 0 1.5rem; background: var(--card); overflow-x: auto }
 summary { padding: .8rem 1.1rem; font-weight: 600; cursor: pointer }
 table { width: 100%; border-collapse: collapse; font-size: .875rem }
-th, td { min-width: 5rem; padding: .5rem 1.1rem; text-align: left; vertical-align: top; border-top: 1px solid var(--line) }
+th, td { min-width: 5rem; padding: .5rem 1.1rem; text-align: left; vertical-align: top }
+th, td { border-top: 1px solid var(--line) }
 th { color: var(--faint); font-weight: 400 }
 td { overflow-wrap: anywhere }
 main {

@@ -760,3 +760,16 @@ def test_a_state_of_another_version_is_refused(tmp_path: Path) -> None:
     torch.save({"version": 99, "step": 3}, tmp_path / "last.state")
     with pytest.raises(ValueError, match=r"last\.state: a state of version 99.*reads 2.*last\.safetensors"):
         read_state(tmp_path)
+
+
+def test_a_checkpoint_knows_the_files_it_was_trained_on(tmp_path: Path) -> None:
+    class Files(Patches):
+        paths = tuple(tmp_path / f"{i}.png" for i in range(6))
+
+    for path in (*Files.paths[:5], tmp_path / "other.png"):  # one is gone, which stops nothing
+        path.write_bytes(path.name.encode())
+    seen = trainer(tmp_path / "a", data=Files())._checkpoint({}).seen
+    assert seen is not None
+    assert seen.images == 5
+    assert seen.share([Files.paths[0], tmp_path / "other.png"]) == 0.5
+    assert trainer(tmp_path / "b")._checkpoint({}).seen is None

@@ -50,7 +50,8 @@ def table(points: tuple[Point, ...], title: str) -> Table:
 
 def markdown(found: Profile) -> str:
     """The page: verdicts, both tables, and how it was measured."""
-    lines = [f"# {found.facts.get('checkpoint', 'Decoder')}, layer by layer", ""]
+    names = " on ".join(str(found.facts[key]) for key in ("model", "data") if key in found.facts)
+    lines = [f"# Layer by layer: {names or 'the decoder'}", ""]
     lines += [f"- **{kind}**: {text}" for kind, text in found.verdicts.items()]
     lines += ["", "![AP over the decoder's time](layers.png)", "", "## Fewer layers, fewer queries", ""]
     lines += _markdown_table(found.cuts)

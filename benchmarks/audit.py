@@ -1,0 +1,213 @@
+"""Does an audit find annotations that are wrong? Some are made wrong, and the audit is asked.
+
+    python benchmarks/audit.py benchmarks/results/bccd/best.safetensors ../shared/data/bccd --out runs/audit
+    python benchmarks/audit.py demo/demo.safetensors scenes --out runs/audit_scenes
+
+A twentieth of the boxes, drawn by seed, is made wrong in one of three ways: moved by 8 % of the box's sides
+in a random direction, one edge moved by 15 % of the side across, or all edges moved out or in by 8 %. Boxes
+are ranked by `edgewise audit`'s probability and, for comparison, by IoU with the same detections. A real set
+has mistakes of its own, which count as false alarms here, in both rankings. Boxes without a detection come
+last.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cyclopts
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from edgewise.api import Detector
+from edgewise.cli.provenance import provenance
+from edgewise.data.open import open_dataset
+from edgewise.data.scenes import SceneDataset
+from edgewise.detections import Detections
+from edgewise.evaluation.run import AnnotatedImages
+from edgewise.structures import Sample
+from edgewise.uses.audit import LEAST_SCORE, Audit, Suspect, audit
+
+SHARE = 0.05  # of the boxes
+Place = tuple[int, int]  # image, box of its Sample
+Harm = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # a box_xyxy [4] → a wrong one
+
+
+def moved(box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    angle, sides = rng.uniform(0, 2 * np.pi), box[2:] - box[:2]
+    return box + np.tile(0.08 * sides * [np.cos(angle), np.sin(angle)], 2)
+
+
+def one_edge(box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    edge, sides = int(rng.integers(4)), np.tile(box[2:] - box[:2], 2)
+    return box + 0.15 * rng.choice([-1, 1]) * sides * np.eye(4)[edge]
+
+
+def resized(box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    sides = np.tile(box[2:] - box[:2], 2)
+    return box + 0.08 * rng.choice([-1, 1]) * sides * [-1, -1, 1, 1]
+
+
+HARMS: dict[str, Harm] = {"moved 8 %": moved, "one edge 15 %": one_edge, "resized 8 %": resized}
+
+
+@dataclass(frozen=True)
+class Harmed:
+    """A data set some of whose boxes are wrong."""
+
+    whole: list[Sample]
+    source: AnnotatedImages
+    wrong: dict[Place, np.ndarray]
+
+    class_names = property(lambda self: self.source.class_names)
+    category_ids = property(lambda self: self.source.category_ids)
+    image_ids = property(lambda self: self.source.image_ids)
+    annotations = property(lambda self: self.source.annotations)
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.whole[index]
+        boxes = [self.wrong.get((index, box), own) for box, own in enumerate(sample.boxes_xyxy)]
+        return replace(sample, boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4))
+
+
+def harmed(source: AnnotatedImages, samples: list[Sample], harm: Harm, seed: int) -> Harmed:
+    rng = np.random.default_rng(seed)
+    places = [(index, box) for index, one in enumerate(samples) for box in range(len(one.labels))]
+    drawn = rng.choice(len(places), round(SHARE * len(places)), replace=False)
+    chosen = [places[one] for one in sorted(drawn.tolist())]
+    return Harmed(samples, source, {at: harm(samples[at[0]].boxes_xyxy[at[1]], rng) for at in chosen})
+
+
+def iou(one: Suspect) -> float:
+    a, b = np.array(one.annotated), np.array(one.predicted)
+    inter = float((np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(0).prod())
+    return inter / float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - inter)
+
+
+def hits(found: Audit, wrong: dict[Place, np.ndarray], key: Callable[[Suspect], float]) -> np.ndarray:
+    """Which of the boxes are wrong, by rank."""
+    ranked = sorted(found.suspects, key=key)
+    return np.array([(one.image, one.box) in wrong for one in ranked])
+
+
+def curve(hit: np.ndarray, total: int) -> tuple[np.ndarray, np.ndarray]:
+    """Recall and precision after every rank."""
+    right = np.cumsum(hit)
+    return right / total, right / np.arange(1, len(hit) + 1)
+
+
+def scores(hit: np.ndarray, total: int) -> dict[str, float]:
+    """Average precision over all wrong boxes, and precision at as many ranks as there are."""
+    _, precision = curve(hit, total)
+    return {
+        "average_precision": float(precision[hit].sum() / total),
+        "precision_at_k": float(hit[:total].mean()),
+    }
+
+
+def recorded(samples: list[Sample], detector: Detector) -> list[Detections]:
+    predict = partial(detector.predictor().predict_arrays, threshold=LEAST_SCORE)
+    return [
+        one
+        for start in range(0, len(samples), 8)
+        for one in predict([s.image for s in samples[start : start + 8]])
+    ]
+
+
+def replayed(found: list[Detections]) -> Callable[[list[np.ndarray]], list[Detections]]:
+    """A `predict` that has seen the images before, in this order."""
+    rest: Iterator[Detections] = iter(found)
+    return lambda images: [next(rest) for _ in images]
+
+
+RANKINGS: dict[str, Callable[[Suspect], float]] = {"error bars": lambda one: one.probability, "IoU": iou}
+
+
+def plot(curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]], path: Path) -> None:
+    """Precision over recall of each ranking, a panel a kind of mistake; all seeds pooled."""
+    figure = Figure(figsize=(4 * len(curves), 3.8), dpi=130, layout="constrained")
+    for axes, (harm, rankings) in zip(
+        figure.subplots(1, len(curves), sharey=True), curves.items(), strict=True
+    ):
+        for name, (recall, precision) in rankings.items():
+            axes.plot(recall, precision, label=name)
+        axes.axhline(SHARE, color="0.7", linewidth=1, linestyle=":", label="chance")
+        axes.set(title=harm, xlabel="recall", xlim=(0, 1), ylim=(0, 1))
+        axes.grid(alpha=0.25)
+    figure.axes[0].set_ylabel("precision")
+    figure.axes[0].legend()
+    figure.savefig(path)
+
+
+def table(result: dict[str, Any]) -> str:
+    lines = ["| mistake | ranking | average precision | precision at k |", "|---|---|---|---|"]
+    for harm, rankings in result["mistakes"].items():
+        for name, one in rankings.items():
+            ap, at_k = (
+                np.array([seed[key] for seed in one]) for key in ("average_precision", "precision_at_k")
+            )
+            cells = (
+                f"{values.mean():.3f} ± {values.std(ddof=min(1, len(one) - 1)):.3f}" for values in (ap, at_k)
+            )
+            lines.append(f"| {harm} | {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(
+    checkpoint: Path,
+    data: str,
+    *,
+    split: str = "test",
+    count: int = 200,
+    seeds: int = 5,
+    out: Path = Path("runs/audit"),
+) -> None:
+    """Writes result.json, table.md and curves.png into OUT. DATA is a data set; "scenes" are COUNT scenes."""
+    torch.set_num_threads(1)
+    detector = Detector.from_pretrained(checkpoint, device="cpu")
+    source = SceneDataset(count, 0, split) if data == "scenes" else open_dataset(data, split)
+    samples = [source[index] for index in range(len(source))]
+    found = recorded(samples, detector)
+    result: dict[str, Any] = {
+        "checkpoint": str(checkpoint),
+        "data": data,
+        "split": split,
+        "images": len(samples),
+        "boxes": sum(len(one.labels) for one in samples),
+        "calibrated": detector.calibration is not None,
+        "mistakes": {},
+        **provenance(),
+    }
+    curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    for harm, spoil in HARMS.items():
+        pooled: dict[str, list[np.ndarray]] = {name: [] for name in RANKINGS}
+        numbers: dict[str, list[dict[str, float]]] = {name: [] for name in RANKINGS}
+        for seed in range(seeds):
+            bad = harmed(source, samples, spoil, seed)
+            audited = audit(bad, replayed(found))
+            for name, key in RANKINGS.items():
+                hit = hits(audited, bad.wrong, key)
+                numbers[name].append(scores(hit, len(bad.wrong)))
+                pooled[name].append(hit)
+        result["mistakes"][harm] = numbers
+        total = len(bad.wrong)
+        shortest = {name: min(map(len, all_)) for name, all_ in pooled.items()}
+        curves[harm] = {
+            name: curve(np.mean([hit[: shortest[name]] for hit in all_], 0), total)
+            for name, all_ in pooled.items()
+        }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    (out / "table.md").write_text(table(result), encoding="utf-8")
+    plot(curves, out / "curves.png")
+    print(table(result))
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

@@ -1,0 +1,202 @@
+"""Are edges better when each counts by how sure it is? Two views of every image, fused in several ways.
+
+    python benchmarks/fusion.py benchmarks/results/bccd/best.safetensors ../shared/data/bccd --out runs/fusion
+    python benchmarks/fusion.py demo/demo.safetensors scenes --out runs/fusion_scenes
+
+The views are the image and its mirror image, or 2x2 overlapping tiles seen at the scale of the whole image.
+Compared: the first view alone; non-maximum suppression, which keeps the best box; the mean weighted by score
+(weighted boxes fusion); and `edgewise.fusion.fuse`. The last but one uses the very groups of `fuse`, so that
+the two differ in the weights of edges alone. Edge errors are those of boxes found by every method (score of
+at least 0.3, same class, IoU of at least 0.5), in pixels; scenes are scored against their true boxes.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cyclopts
+import numpy as np
+import torch
+
+from edgewise import fusion
+from edgewise.api import Detector
+from edgewise.cli.provenance import provenance
+from edgewise.data.open import open_dataset
+from edgewise.data.scenes import SceneDataset
+from edgewise.detections import Detections
+from edgewise.evaluation.coco import coco_metrics
+from edgewise.evaluation.run import NO_ROWS, AnnotatedImages, categories_of, coco_rows
+from edgewise.fusion import Window, fuse, mirrored, placed
+
+LEAST_SCORE = 0.02  # of detections that are fused
+SURE = 0.3  # of those whose edges are compared
+Views = tuple[list[Detections], list[Window] | None]
+Method = Callable[[list[Detections], list[Window] | None], Detections]
+
+
+# ── the other ways ─────────────────────────────────────────────────────────────────────────────────
+
+
+def first(views: list[Detections], windows: list[Window] | None) -> Detections:
+    return views[0]
+
+
+def joined(views: Sequence[Detections]) -> Detections:
+    """All rows of all views, best first."""
+    rows = {
+        name: np.concatenate([getattr(one, name) for one in views])
+        for name in ("boxes_xyxy", "scores", "labels", "edge_std")
+    }
+    every = replace(views[0], **rows, edges=None)
+    return every[np.argsort(-every.scores, kind="stable")]
+
+
+def overlap(boxes: np.ndarray) -> np.ndarray:
+    low = np.maximum(boxes[:, None, :2], boxes[:, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
+    inter, area = (high - low).clip(0).prod(-1), (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    return inter / np.maximum(area[:, None] + area - inter, 1e-9)
+
+
+def suppressed(views: list[Detections], windows: list[Window] | None, iou: float = 0.6) -> Detections:
+    """Greedy non-maximum suppression, class by class."""
+    every = joined(views)
+    rivals = (overlap(every.boxes_xyxy) >= iou) & (every.labels[:, None] == every.labels)
+    kept = np.ones(len(every), np.bool_)
+    for row in range(len(every)):
+        if kept[row]:
+            kept[row + 1 :] &= ~rivals[row, row + 1 :]
+    return every[kept]
+
+
+def by_score(views: list[Detections], windows: list[Window] | None) -> Detections:
+    """`fuse` with edges weighted by score: every box's spread is 1 / sqrt(score)."""
+    alike = [
+        replace(one, edge_std=np.repeat(1 / np.sqrt(one.scores.clip(1e-4))[:, None], 4, 1).astype(np.float32))
+        for one in views
+    ]
+    return fuse(alike, windows)
+
+
+METHODS: dict[str, Method] = {
+    "one view": first,
+    "non-maximum suppression": suppressed,
+    "mean by score": by_score,
+    "mean by spread (fuse)": fuse,
+}
+
+
+# ── views ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def mirror_views(detector: Detector, image: np.ndarray) -> Views:
+    predict = partial(detector.predictor().predict_arrays, threshold=LEAST_SCORE)
+    straight, turned = predict([image, np.ascontiguousarray(image[:, ::-1])])
+    return [straight, mirrored(turned)], None
+
+
+def tile_views(detector: Detector, image: np.ndarray) -> Views:
+    """Four tiles that overlap, their input as large as keeps the scale of the whole image."""
+    size = (image.shape[0], image.shape[1])
+    windows = fusion.tile_windows(size, (2, 2), 0.3)
+    x1, y1, x2, y2 = windows[0]
+    whole = detector.config.size
+    tile = [
+        max(32, round(side * part / full / 32) * 32)
+        for side, part, full in zip(whole, (y2 - y1, x2 - x1), size, strict=True)
+    ]
+    predictor = detector.predictor((tile[0], tile[1]))
+    parts = predictor.predict_arrays(
+        [np.ascontiguousarray(image[y1:y2, x1:x2]) for x1, y1, x2, y2 in windows], LEAST_SCORE
+    )
+    return [placed(part, window, size) for part, window in zip(parts, windows, strict=True)], windows
+
+
+# ── scores ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def found_edges(found: Detections, boxes: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each true box the signed errors [n, 4] of its detection, nan for none, and their spreads."""
+    errors, spreads = np.full((len(boxes), 4), np.nan), np.full((len(boxes), 4), np.nan)
+    sure = found[found.scores >= SURE]
+    if len(sure) and len(boxes):
+        both = overlap(np.concatenate([boxes, sure.boxes_xyxy]))[: len(boxes), len(boxes) :]
+        both = np.where(labels[:, None] == sure.labels, both, 0)
+        best = (both >= 0.5).argmax(1)  # the best scored: a duplicate does not help
+        ok = both.max(1) >= 0.5
+        errors[ok] = (sure.boxes_xyxy[best] - boxes)[ok]
+        spreads[ok] = sure.edge_std[best][ok]
+    return errors, spreads
+
+
+def measured(source: AnnotatedImages, views: list[Views]) -> dict[str, dict[str, float]]:
+    """AP, mean edge error, and the root mean square of error / spread (1 where a spread keeps its word)."""
+    numbers: dict[str, dict[str, float]] = {}
+    edges: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for name, method in METHODS.items():
+        rows, errors = [NO_ROWS], []
+        for index, (seen, windows) in enumerate(views):
+            found = method(seen, windows)
+            sample = source[index]
+            boxes = source.scene(index).true_boxes if isinstance(source, SceneDataset) else sample.boxes_xyxy
+            rows.append(coco_rows(found, sample.image_id, categories_of(found.class_names, source)))
+            errors.append(found_edges(found, boxes, sample.labels))
+        metrics = coco_metrics(source.annotations, np.concatenate(rows))
+        numbers[name] = {"ap": metrics.ap, "ap75": metrics.ap75}
+        edges[name] = tuple(np.concatenate(part) for part in zip(*errors, strict=True))  # type: ignore[assignment]
+    by_all = np.all([~np.isnan(errors[:, 0]) for errors, _ in edges.values()], axis=0)
+    for name, (errors, spreads) in edges.items():
+        numbers[name]["found"] = float((~np.isnan(errors[:, 0])).mean())
+        numbers[name]["edge_error"] = float(np.abs(errors[by_all]).mean())
+        numbers[name]["error_per_spread"] = float(
+            np.sqrt(np.median(np.square(errors[by_all] / np.maximum(spreads[by_all], 1e-3))) / 0.455)
+        )
+    return numbers
+
+
+def table(result: dict[str, Any]) -> str:
+    lines = [
+        "| views | fused by | AP | AP75 | found | mean edge error, px | error / spread, robust |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for kind, methods in result["views"].items():
+        for name, one in methods.items():
+            last = "–" if name == "mean by score" else f"{one['error_per_spread']:.2f}"
+            lines.append(
+                f"| {kind} | {name} | {one['ap']:.4f} | {one['ap75']:.4f} | {one['found']:.3f} "
+                f"| {one['edge_error']:.3f} | {last} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def main(
+    checkpoint: Path, data: str, *, split: str = "test", count: int = 200, out: Path = Path("runs/fusion")
+) -> None:
+    """Writes result.json and table.md into OUT. DATA is a data set; "scenes" are COUNT scenes."""
+    torch.set_num_threads(1)
+    detector = Detector.from_pretrained(checkpoint, device="cpu")
+    source = SceneDataset(count, 0, split) if data == "scenes" else open_dataset(data, split)
+    kinds = {"mirror image": mirror_views, "2x2 tiles": tile_views}
+    result: dict[str, Any] = {
+        "checkpoint": str(checkpoint),
+        "data": data,
+        "split": split,
+        "images": len(source),
+        "calibrated": detector.calibration is not None,
+        "views": {
+            kind: measured(source, [see(detector, source[index].image) for index in range(len(source))])
+            for kind, see in kinds.items()
+        },
+        **provenance(),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    (out / "table.md").write_text(table(result), encoding="utf-8")
+    print(table(result))
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)
