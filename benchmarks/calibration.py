@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from datetime import date
 from functools import partial
+from math import erf, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def measure(
         fitting, reporting = (open_dataset(data, split) for split in (fit, report))
         parts = (fit, report)
 
-    found = []
+    found, fitted = [], []
     for number, path in enumerate(checkpoints):
         detector = Detector.from_pretrained(path)
         first, second = (outcome(detector, part) for part in (fitting, reporting))
@@ -96,10 +97,11 @@ def measure(
         images, pairs = first.pairs.num_images, len(first.pairs)
         today = date.today().isoformat()
         source = Source(data="", split=parts[0], date=today, images=images, pairs=pairs, threshold=0.0)
+        fitted.append(pairs)
         found.append(compared(first, second, source, reporting.class_names))
         found[-1].write(folder / f"seed_{number}")
         print(found[-1])
-    numbers = summary(found)
+    numbers = summary(found) | {"fitting_pairs": fitted}
     (folder / "result.json").write_text(json.dumps(numbers, indent=2, ensure_ascii=False) + "\n")
     text = "\n".join(page(name, numbers, parts, len(found))) + "\n"
     (folder / "README.md").write_text(text, encoding="utf-8")
@@ -203,7 +205,7 @@ def page(name: str, numbers: dict[str, Any], parts: tuple[str, str], seeds: int)
         f"that were not found. Means over {seeds} checkpoint{'s'[: seeds > 1]}; in brackets 95 % of the "
         "bootstrap over images."
     )
-    yield from coverage_lines(numbers["coverage"])
+    yield from coverage_lines(numbers)
     yield from width_lines(numbers)
     scores = numbers["scores"]
     yield (
@@ -215,7 +217,14 @@ def page(name: str, numbers: dict[str, Any], parts: tuple[str, str], seeds: int)
     yield from (f"![{shown}](seed_0/{picture})" for picture, shown in DIAGRAMS.items())
 
 
-def coverage_lines(coverage: dict[str, Any]) -> Iterator[str]:
+def coverage_lines(numbers: dict[str, Any]) -> Iterator[str]:
+    """The table, how many levels lie in their intervals, and how many would if all were in order.
+
+    The interval knows of the reporting images alone, while the margins are a draw of the fitting images: their
+    difference has the variance of both.
+    """
+    coverage, ratio = numbers["coverage"], np.mean(numbers["pairs"]) / np.mean(numbers["fitting_pairs"])
+    chance = erf(1.96 / sqrt(1 + ratio) / sqrt(2))
     yield from ("", "## Coverage", "", "| claimed | " + " | ".join((*EDGES, "all four")) + " |")
     yield "| --- |" + " ---: |" * 5
     for level in m.LEVELS:
@@ -223,11 +232,13 @@ def coverage_lines(coverage: dict[str, Any]) -> Iterator[str]:
         yield f"| {level:.0%} | " + " | ".join(map(covered, cells)) + " |"
     counted = {key: one for key, one in coverage.items() if "joint" not in key or "90" in key}
     beside = [key for key, one in counted.items() if not one["within"]]
+    count, within = len(counted), len(counted) - len(beside)
     yield from (
         "",
-        f"The claimed level lies in the interval for {len(counted) - len(beside)} of {len(counted)} (each "
-        "edge at four levels, all four edges at 90 %)"
-        + (f"; not for {', '.join(beside)}." if beside else "."),
+        f"The claimed level lies in the interval for {within} of {count} (each edge at four levels, all four "
+        f"edges at 90 %){'; not for ' if beside else ''}{', '.join(beside)}. The interval knows of the reporting "
+        f"images alone; as the fitting images are a draw too, {chance * count:.1f} would be expected of a "
+        "calibration without fault.",
     )
 
 

@@ -174,10 +174,10 @@ def main(
     out: Path = Path("runs/select"),
     seeds: int = 3,
     rounds: int = 5,
-    images: int = 60,
+    images: int = 80,
     pool: int = 1500,
     test: int = 250,
-    steps: int = 300,
+    steps: int = 500,
 ) -> None:
     """Makes the rounds that are missing in OUT, then writes result.json, table.md and curve.png there.
 

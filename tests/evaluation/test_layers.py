@@ -37,11 +37,23 @@ def point(lost: float, saved: float, exit: float = 0.0, layers: float = 2.0) -> 
 
 
 def test_the_greatest_saving_that_costs_little_enough() -> None:
-    good = point(0.2, 0.3)
-    assert recommended([WHOLE, point(0.1, 0.2), good, point(0.21, 0.5), point(-0.4, 0.25)]) is good
-    assert recommended([point(0.0, 0.1)]) is not None  # at the rims
+    good = point(0.2, 0.3, exit=0.3)
+    some = [point(-0.4, 0.2, exit=0.1), point(0.1, 0.25, exit=0.2), good, point(0.21, 0.5, exit=0.4)]
+    assert recommended(some) is good
+    assert recommended([point(0.0, 0.1)]) is not None  # at the rim
     assert recommended([point(0.0, 0.099), point(0.201, 0.9), point(nan, 0.9), WHOLE]) is None
     assert recommended([]) is None
+
+
+def test_luck_is_not_recommended() -> None:
+    """A point that loses little where a gentler one loses more."""
+    early = point(0.3, 0.1, exit=0.1)
+    assert recommended([early, point(0.1, 0.2, exit=0.2)]) is None
+    assert recommended([point(0.1, 0.1, exit=0.1), point(0.1, 0.2, exit=0.2)]) is not None
+    fewer_queries = replace(point(0.3, 0.2), layers=3.0, queries=200)
+    both = replace(point(0.1, 0.4), layers=2.0, queries=200)
+    layers_alone = replace(point(0.15, 0.3), layers=2.0)
+    assert recommended([WHOLE, fewer_queries, both, layers_alone]) is layers_alone
 
 
 @pytest.mark.parametrize(
@@ -56,12 +68,12 @@ def test_the_greatest_saving_that_costs_little_enough() -> None:
             "detector.at(exit=0.333) saves 25% of the decoder's time and loses 0.10 points of AP",
         ),
         (
-            [point(0.1, 0.06), point(0.15, 0.09), point(0.3, 0.5)],
+            [point(0.1, 0.06, 0.1), point(0.15, 0.09, 0.2), point(0.3, 0.5, 0.3)],
             "not recommended: within 0.2 points of AP it saves 9% of the decoder's time at most, "
             "less than 10%",
         ),
         (
-            [WHOLE, point(0.3, 0.5), point(0.1, -0.02)],
+            [WHOLE, point(0.3, 0.5), point(0.1, -0.02, layers=3.0)],
             "not recommended: everything that saves time loses more than 0.2 points of AP",
         ),
         (

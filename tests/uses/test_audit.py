@@ -126,7 +126,7 @@ def test_in_a_crowd_nothing_is_unannotated() -> None:
 
 
 def test_weak_detections_and_empty_images() -> None:
-    assert kinds(audited((0, 0.05, DOG))) == ["unseen", "unseen"]
+    assert kinds(audited((0, 0.04, DOG))) == ["unseen", "unseen"]
     assert kinds(audited()) == ["unseen", "unseen"]
     nothing = audited(data=FakeDataset([[]]))
     assert nothing.suspects == nothing.odd == ()

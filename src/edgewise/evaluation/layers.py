@@ -108,15 +108,29 @@ class Point:
             return f"detector.at(exit={self.exit:.3g})"
         return f"detector.at(layers={self.layers:.0f}, queries={self.queries})"
 
-    @property
-    def pays(self) -> bool:
-        """Whether it costs little enough and saves enough; what finds nothing has nothing to lose."""
-        return self.ap > 0 and self.lost <= MOST_LOST and self.saved >= LEAST_SAVED
+    def gentler(self, other: "Point") -> bool:
+        """Whether it cuts no more than `other` in any way: a lower limit, or as many layers and queries."""
+        if self.exit or other.exit:
+            return self.exit <= other.exit
+        return self.layers >= other.layers and self.queries >= other.queries
+
+
+def cheap(points: Sequence[Point]) -> list[Point]:
+    """Those that lose little, as every gentler one does too: otherwise it is luck.
+
+    What finds nothing at all has nothing to lose, and is left out.
+    """
+    return [
+        one
+        for one in points
+        if one.ap > 0 and all(other.lost <= MOST_LOST for other in points if other.gentler(one))
+    ]
 
 
 def recommended(points: Sequence[Point]) -> Point | None:
-    """The one that saves most of those that pay; None where none does."""
-    return max((one for one in points if one.pays), key=lambda one: one.saved, default=None)
+    """The cheap one that saves most, if that is enough; None where none does."""
+    enough = (one for one in cheap(points) if one.saved >= LEAST_SAVED)
+    return max(enough, key=lambda one: one.saved, default=None)
 
 
 @dataclass(frozen=True)
@@ -159,17 +173,17 @@ def verdict(points: Sequence[Point]) -> str:
         return (
             f"{best.call} saves {best.saved:.0%} of the decoder's time and loses {best.lost:.2f} points of AP"
         )
-    cheap = [one.saved for one in points if one.lost <= MOST_LOST and one.saved > 0]
+    saved = max((one.saved for one in cheap(points)), default=0.0)
     if not points:
         reason = "there are too few layers to stop between"
     elif not any(one.ap > 0 for one in points):
         reason = "nothing was found, so there is nothing to lose"
-    elif not cheap:
+    elif saved <= 0:
         reason = f"everything that saves time loses more than {MOST_LOST} points of AP"
     else:
         reason = (
-            f"within {MOST_LOST} points of AP it saves {max(cheap):.0%} of the decoder's time at "
-            f"most, less than {LEAST_SAVED:.0%}"
+            f"within {MOST_LOST} points of AP it saves {saved:.0%} of the decoder's time at most, "
+            f"less than {LEAST_SAVED:.0%}"
         )
     return f"not recommended: {reason}"
 

@@ -17,7 +17,7 @@ from edgewise.structures import Sample
 from edgewise.uses.improbable import CAUSES, EDGES, improbability
 
 LEAST_IOU = 0.3  # of an annotated box with its detection: a shifted box still has one
-LEAST_SCORE = 0.1  # of such a detection: a weak one that agrees is a reason to believe an annotation
+LEAST_SCORE = 0.05  # of such a detection: a weak one that agrees is a reason to believe an annotation
 SAME_PLACE = 0.5  # IoU from which an annotation and a detection of another class are about one object
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
