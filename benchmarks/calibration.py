@@ -220,8 +220,8 @@ def page(name: str, numbers: dict[str, Any], parts: tuple[str, str], seeds: int)
 def coverage_lines(numbers: dict[str, Any]) -> Iterator[str]:
     """The table, how many levels lie in their intervals, and how many would if all were in order.
 
-    The interval knows of the reporting images alone, while the margins are a draw of the fitting images: their
-    difference has the variance of both.
+    The interval knows of the reporting images alone, while the margins are a draw of the fitting images:
+    their difference has the variance of both.
     """
     coverage, ratio = numbers["coverage"], np.mean(numbers["pairs"]) / np.mean(numbers["fitting_pairs"])
     chance = erf(1.96 / sqrt(1 + ratio) / sqrt(2))
@@ -236,8 +236,8 @@ def coverage_lines(numbers: dict[str, Any]) -> Iterator[str]:
     yield from (
         "",
         f"The claimed level lies in the interval for {within} of {count} (each edge at four levels, all four "
-        f"edges at 90 %){'; not for ' if beside else ''}{', '.join(beside)}. The interval knows of the reporting "
-        f"images alone; as the fitting images are a draw too, {chance * count:.1f} would be expected of a "
+        f"edges at 90 %){'; not for ' if beside else ''}{', '.join(beside)}. The interval knows of the "
+        f"reporting images alone; as the fitting images are a draw too, {chance * count:.1f} would be expected of a "
         "calibration without fault.",
     )
 
