@@ -13,7 +13,6 @@ last.
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from edgewise.data.scenes import SceneDataset
 from edgewise.detections import Detections
 from edgewise.evaluation.run import AnnotatedImages
 from edgewise.structures import Sample
-from edgewise.uses.audit import LEAST_SCORE, Audit, Suspect, audit
+from edgewise.uses.audit import Audit, Suspect, audit
 
 SHARE = 0.05  # of the boxes
 Place = tuple[int, int]  # image, box of its Sample
@@ -112,7 +111,7 @@ def scores(hit: np.ndarray, total: int) -> dict[str, float]:
 
 
 def recorded(samples: list[Sample], detector: Detector) -> list[Detections]:
-    predict = partial(detector.predictor().predict_arrays, threshold=LEAST_SCORE)
+    predict = detector.predictor().predict_arrays
     return [
         one
         for start in range(0, len(samples), 8)

@@ -237,8 +237,8 @@ def coverage_lines(numbers: dict[str, Any]) -> Iterator[str]:
         "",
         f"The claimed level lies in the interval for {within} of {count} (each edge at four levels, all four "
         f"edges at 90 %){'; not for ' if beside else ''}{', '.join(beside)}. The interval knows of the "
-        f"reporting images alone; as the fitting images are a draw too, {chance * count:.1f} would be expected of a "
-        "calibration without fault.",
+        f"reporting images alone; as the fitting images are a draw too, {chance * count:.1f} would be "
+        "expected of a calibration without fault.",
     )
 
 

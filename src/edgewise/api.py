@@ -336,15 +336,15 @@ class Detector:
         sure enough to doubt a whole box: by default "auto" where the checkpoint has thresholds, else 0.5.
         """
         from edgewise.evaluation.run import AnnotatedImages
-        from edgewise.uses.audit import LEAST_SCORE, audit
+        from edgewise.uses.audit import audit
         from edgewise.uses.joined import open_joined
 
         dataset = data if isinstance(data, AnnotatedImages) else open_joined(data, split)
         predictor = self.predictor(size)
-        predict = partial(predictor.predict_arrays, threshold=LEAST_SCORE)
         if threshold is None:
             threshold = 0.5 if self.thresholds is None else "auto"
-        return audit(dataset, predict, predictor.least(threshold), batch=batch, progress=progress)
+        sure = predictor.least(threshold)
+        return audit(dataset, predictor.predict_arrays, sure, batch=batch, progress=progress)
 
     def select(
         self,

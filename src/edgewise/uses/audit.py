@@ -17,7 +17,7 @@ from edgewise.structures import Sample
 from edgewise.uses.improbable import CAUSES, EDGES, improbability
 
 LEAST_IOU = 0.3  # of an annotated box with its detection: a shifted box still has one
-LEAST_SCORE = 0.05  # of such a detection: a weak one that agrees is a reason to believe an annotation
+LEAST_SCORE = 0.05  # the model's own, of such a detection: a weak one that agrees speaks for an annotation
 SAME_PLACE = 0.5  # IoU from which an annotation and a detection of another class are about one object
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -124,8 +124,8 @@ def audit(
 ) -> Audit:
     """The annotations of `dataset` in the light of what `predict` finds in its images.
 
-    `predict` should keep detections from LEAST_SCORE on; one is sure from `threshold` on: a number, or one
-    a class by the predictor's labels. An annotated box is compared with the detection of its class that it
+    `predict` should keep all detections; one is sure from `threshold` on: a number, or one a class by the
+    predictor's labels. An annotated box is compared with the detection of its class that it
     overlaps most, by LEAST_IOU at least; a detection serves one box.
 
     ValueError where the classes of the two are not the same.
@@ -162,7 +162,13 @@ def _looked_at(
         samples = [dataset[index] for index in range(start, min(start + batch, len(dataset)))]
         found = predict([sample.image for sample in samples])
         for index, (sample, one) in enumerate(zip(samples, found, strict=True), start):
-            yield index, sample, one[one.scores >= LEAST_SCORE]
+            yield index, sample, one[_own_scores(one) >= LEAST_SCORE]
+
+
+def _own_scores(found: Detections) -> Float[np.ndarray, " M"]:
+    """Scores as the model gives them."""
+    curve = None if found.calibration is None else found.calibration.score
+    return found.scores if curve is None else curve.undo(found.scores)
 
 
 def _labels(found: Detections, dataset: AnnotatedImages) -> Int[np.ndarray, " M"]:
