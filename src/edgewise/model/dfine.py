@@ -47,9 +47,7 @@ class DFine(nn.Module):
         for part in (self.backbone, self.encoder, self.decoder):
             part.recompute = on
 
-    def at(
-        self, layers: int | None = None, queries: int | None = None, exit: float | None = None
-    ) -> "DFine":
+    def at(self, layers: int | None = None, queries: int | None = None, exit: float | None = None) -> "DFine":
         """A smaller model with the weights of this one, a new module: what this has after so many layers.
 
         `layers` keeps the first ones, `queries` the best ones of the encoder. With `exit` it stops on its own
