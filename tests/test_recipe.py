@@ -8,9 +8,17 @@ import pytest
 from edgewise.config import TrainConfig
 from edgewise.recipe import DataFacts, Recipe, Start, deim, input_size, recommend, unaugmented
 
-CELLS = DataFacts(images=205, boxes=2804, most_boxes=28, size=(480, 640), one_shape=True, scale_spread=0.2)
+CELLS = DataFacts(
+    images=205, boxes=2804, most_boxes=28, size=(480, 640), one_shape=True, scale_spread=0.2, upright=False
+)
 COCO = DataFacts(
-    images=118_287, boxes=849_949, most_boxes=93, size=(480, 640), one_shape=False, scale_spread=1.3
+    images=118_287,
+    boxes=849_949,
+    most_boxes=93,
+    size=(480, 640),
+    one_shape=False,
+    scale_spread=1.3,
+    upright=True,
 )
 
 
@@ -88,7 +96,9 @@ def test_small_sets_take_the_matchability_aware_loss() -> None:
 def test_one_scale_is_kept() -> None:
     augment = rules().config.augment
     assert (augment.zoom_out, augment.crop, augment.multi_scale) == (0.0, 0.4, 0.15)
-    assert rules(COCO).config.augment == type(augment)()
+    assert augment.vertical_flip == 0.5
+    assert rules(replace(CELLS, upright=True)).config.augment.vertical_flip == 0.0
+    assert rules(COCO).config.augment == rules(replace(COCO, upright=False)).config.augment == type(augment)()
 
 
 def test_what_is_given_wins_and_the_rest_follows() -> None:

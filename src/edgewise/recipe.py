@@ -36,6 +36,7 @@ class DataFacts:
     size          (height, width) in pixels, median
     one_shape     nine of ten images have the median's aspect, give or take 5 %
     scale_spread  how much box sides of one class differ: standard deviation in octaves, mean over boxes
+    upright       whether there is an up to be seen: boxes lie or measure otherwise above than below
     """
 
     images: int
@@ -44,6 +45,7 @@ class DataFacts:
     size: tuple[int, int]
     one_shape: bool
     scale_spread: float
+    upright: bool
 
 
 @dataclass(frozen=True)
@@ -182,12 +184,18 @@ def _schedule(images: int, epochs: int, per_epoch: int) -> tuple[dict[str, Any],
 
 
 def _augment(facts: DataFacts) -> tuple[dict[str, Any], str]:
-    """The paper's augmentation; milder in scale where the data have one scale, as under a microscope."""
+    """The paper's augmentation; milder in scale where the data have one scale, as under a microscope.
+
+    Where besides nothing tells above from below, as seen from straight above, images are also flipped so.
+    """
     spread = f"box sides of a class differ by {facts.scale_spread:.1f} octaves"
     if facts.scale_spread >= ONE_SCALE:
         return {}, f"augmentation: the paper's; {spread}"
     mild = {"augment.zoom_out": 0.0, "augment.crop": 0.4, "augment.multi_scale": 0.15}
-    return mild, f"augmentation: no zoom-out, fewer crops and sizes; {spread}: the camera's distance is fixed"
+    why = f"augmentation: no zoom-out, fewer crops and sizes; {spread}: the camera's distance is fixed"
+    if facts.upright:
+        return mild, why
+    return mild | {"augment.vertical_flip": 0.5}, why + "; flips up and down too: boxes are alike there"
 
 
 def _loss(images: int) -> tuple[dict[str, Any], str]:

@@ -59,6 +59,7 @@ def made(side: float, image: int = 1000, most: int = 5, counts: tuple[int, int] 
         categories=np.ones(100, np.int64),
         sides=np.full((100, 2), side / image),
         pixels=np.full((100, 2), float(side)),
+        middles=np.full(100, 0.5),
         image_sizes=np.array([[image, image]]),
     )
 

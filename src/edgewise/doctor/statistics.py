@@ -30,6 +30,7 @@ class Statistics:
     categories   [n] the category of each box, by the file's own number
     sides        [n, 2] width and height of each box, as shares of its image's
     pixels       [n, 2] the same in pixels of the image
+    middles      [n] how far down its centre lies: 0 at the top of the image, 1 at the bottom
     image_sizes  [images, 2] height and width, where known
     """
 
@@ -38,6 +39,7 @@ class Statistics:
     categories: Int64[np.ndarray, " n"]
     sides: Float64[np.ndarray, "n 2"]
     pixels: Float64[np.ndarray, "n 2"]
+    middles: Float64[np.ndarray, " n"]
     image_sizes: Int64[np.ndarray, "known 2"]
 
     @property
@@ -47,7 +49,8 @@ class Statistics:
     @property
     def facts(self) -> DataFacts:
         """What the recipe for training asks."""
-        return facts_of(self.image_sizes.astype(np.float64), self.per_image, self.pixels, self.categories)
+        sizes = self.image_sizes.astype(np.float64)
+        return facts_of(sizes, self.per_image, self.pixels, self.middles, self.categories)
 
     def at(self, size: tuple[int, int]) -> Float64[np.ndarray, "n 2"]:
         """Width and height of each box in pixels of a model input of that (height, width)."""
@@ -89,6 +92,7 @@ def statistics(split: RawSplit) -> Statistics:
         categories=table.category_ids[good],
         sides=pixels / table.limits[good],
         pixels=pixels,
+        middles=(corners[:, 1] + corners[:, 3])[good] / 2 / table.limits[good, 1],
         image_sizes=np.array([one.size for one in split.images if one.size], np.int64).reshape(-1, 2),
     )
 
