@@ -4,7 +4,6 @@ Sizes are (height, width) in pixels. Derived numbers are properties, so no two k
 """
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -21,18 +20,12 @@ from pydantic import (
     model_validator,
 )
 
+from edgewise.sizes import check_size
+from edgewise.spelling import unknown
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 S = TypeVar("S", bound="Settings")  # not typing.Self, which checks at run time cannot see
-
-STRIDE = 32  # of the coarsest feature map: both sides of an image are multiples of it
-
-
-def unknown(name: str, known: list[str] | tuple[str, ...], what: str = "name") -> str:
-    """«unknown WHAT NAME; did you mean …?», or the list of what is known when nothing is near."""
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
-    return f"unknown {what} {name}; {hint}"
 
 
 class Settings(BaseModel):
@@ -105,18 +98,6 @@ def write_settings(settings: Settings, path: str | Path) -> None:
     """The settings as YAML, in the order of this page."""
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     Path(path).write_text(text, encoding="utf-8")
-
-
-def check_size(size: tuple[int, int]) -> tuple[int, int]:
-    """`size` if both sides are positive multiples of 32; ValueError names the nearest sizes that are."""
-    for side in size:
-        if side < STRIDE or side % STRIDE:
-            low = max(STRIDE, side // STRIDE * STRIDE)
-            raise ValueError(
-                f"size {size[0]}x{size[1]} (height x width): {side} is not a positive multiple of {STRIDE}; "
-                f"use {low} or {low + STRIDE}"
-            )
-    return size
 
 
 # ── model ──────────────────────────────────────────────────────────────────────────────────────────
@@ -231,6 +212,14 @@ class ModelConfig(Settings):
                 f"decoder.num_points={self.decoder.num_points}: expected one per level, {levels}"
             )
         return self
+
+
+class Preprocessing(Settings):
+    """How an image becomes model input; the size is the model's. There is one way so far."""
+
+    colour: Literal["RGB"] = "RGB"
+    resize: Literal["bilinear, antialiased, aspect not kept"] = "bilinear, antialiased, aspect not kept"
+    scale: Literal["1/255"] = "1/255"
 
 
 # ── training ───────────────────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import NonNegativeInt
@@ -14,7 +14,7 @@ from torch import Tensor
 from edgewise.calibration import Calibration
 from edgewise.checkpoint.atomic import atomic_write
 from edgewise.checkpoint.contents import Checkpoint
-from edgewise.config import ModelConfig, Settings, parse_settings
+from edgewise.config import ModelConfig, Preprocessing, Settings, parse_settings
 from edgewise.seen import SeenImages
 from edgewise.thresholds import Thresholds
 
@@ -35,14 +35,6 @@ def with_calibration(header: dict[str, Any]) -> dict[str, Any]:
 
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: with_thresholds, 2: with_calibration}
 """Version → the function that turns a header of that version into one of the next."""
-
-
-class Preprocessing(Settings):
-    """How an image becomes model input; the size is the model's. There is one way so far."""
-
-    colour: Literal["RGB"] = "RGB"
-    resize: Literal["bilinear, antialiased, aspect not kept"] = "bilinear, antialiased, aspect not kept"
-    scale: Literal["1/255"] = "1/255"
 
 
 class Header(Settings):

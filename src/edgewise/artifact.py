@@ -1,0 +1,141 @@
+"""What an exported detector says about itself, and what goes in and comes out of it. No torch.
+
+An artifact is a file that one runtime executes: ONNX, OpenVINO's IR and their like. Its metadata hold a JSON
+under the key `KEY`, an `Artifact`: all that is needed to use the file, so that no second file has to travel
+with it. docs/export.md states the contract for other programs.
+
+In, B images at once:
+  images  float32 [B, 3, H, W], RGB in [0, 1], already of the model's size (`edgewise.preprocess`);
+          or, with `resize_inside`, uint8 [B, H, W, 3], RGB, of any size, B of one size at a time
+  sizes   int64 [B, 2], (height, width) of each original image, which boxes and error bars are measured in;
+          only with head "detections" and without `resize_inside`, where `images` tells it
+
+Out, head "detections": all finished, best first, calibration applied; K is `max_detections`, or all there are
+  boxes     float32 [B, K, 4], boxes_xyxy in pixels of the original image, not clipped
+  scores    float32 [B, K]
+  labels    int64 [B, K], indices into `class_names`
+  edge_std  float32 [B, K, 4], left, top, right, bottom in pixels: with a `calibration` calibrated, so that
+            `margins` times it are the intervals
+
+Out, head "raw": nothing is done after the decoder; `edgewise.decode` does it in numpy
+  logits         float32 [B, Q, C], before sigmoid and calibration
+  boxes          float32 [B, Q, 4], cxcywh in shares of the image
+  edge_logits    float32 [B, Q, 4, N+1]
+  initial_boxes  float32 [B, Q, 4], cxcywh in shares of the image
+"""
+
+import json
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64
+from pydantic import PositiveFloat, PositiveInt, model_validator
+
+from edgewise.bins import bin_values
+from edgewise.calibration import Calibration
+from edgewise.config import Preprocessing, Settings, check_size, parse_settings
+from edgewise.thresholds import Thresholds
+
+KEY = "edgewise"  # of the file's metadata; its value is the JSON
+VERSION = 1
+
+IMAGES, SIZES = "images", "sizes"
+OUTPUTS = {
+    "detections": ("boxes", "scores", "labels", "edge_std"),
+    "raw": ("logits", "boxes", "edge_logits", "initial_boxes"),
+}
+"""The names of what comes out, in order, by head."""
+
+Head = Literal["detections", "raw"]
+Sampler = Literal["gather", "native"]
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+class Bins(Settings):
+    """The parameters of W(n), as `edgewise.bins.bin_values` takes them."""
+
+    num_bins: PositiveInt
+    a: PositiveFloat
+    c: PositiveFloat
+
+
+class Artifact(Settings):
+    """The metadata of an artifact: what it is, how to feed it, what its numbers mean.
+
+    `size` is (height, width) of the model's input: the only one, unless `dynamic_size`, and then the one it
+    was trained at. `checkpoint` is the sha256 of the weights and settings it was made from, `versions` that
+    of each package that made it, and of the ONNX operators ("opset").
+    """
+
+    version: int = VERSION
+    target: Literal["onnx", "openvino", "torch", "tensorrt"]
+    precision: Precision = "fp32"
+    head: Head
+    sampler: Sampler  # "gather": no GridSample in the file
+    size: tuple[PositiveInt, PositiveInt]
+    dynamic_size: bool = False  # takes any multiple of 32
+    resize_inside: bool = False  # takes uint8 images of any size
+    model: str  # n, s, m, l, x, or the user's own name
+    num_queries: PositiveInt
+    max_detections: PositiveInt = 300  # of head "detections", where there are as many
+    bins: Bins
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...] | None = None
+    preprocessing: Preprocessing = Preprocessing()
+    thresholds: Thresholds | None = None
+    calibration: Calibration | None = None
+    checkpoint: str
+    versions: dict[str, str]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Artifact":
+        check_size(self.size)
+        if self.dynamic_size and self.resize_inside:
+            raise ValueError(
+                "resize_inside brings every image to one size; dynamic_size would change nothing"
+            )
+        return self
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of what goes in, in order."""
+        return (IMAGES, SIZES) if self.head == "detections" and not self.resize_inside else (IMAGES,)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what comes out, in order."""
+        return OUTPUTS[self.head]
+
+    @property
+    def values(self) -> Float64[np.ndarray, " n"]:
+        """W(n) in sides of the initial box."""
+        return bin_values(self.bins.num_bins, self.bins.a, self.bins.c)
+
+
+def read_artifact(text: str | None, where: str) -> Artifact:
+    """The artifact of the text under `KEY` in the metadata of the file `where`; None says that there is none.
+
+    Raises ValueError for a file of another program, of a later version of this one, or one whose text was
+    altered.
+    """
+    if text is None:
+        raise ValueError(
+            f"{where}: no edgewise metadata, so it says nothing of its classes and its input; expected one "
+            "that `edgewise export` wrote"
+        )
+    try:
+        values = json.loads(text)
+        version = values["version"]
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(
+            f"{where}: its edgewise metadata are no JSON with a version: {text[:60]!r}; export it anew"
+        ) from None
+    if version != VERSION:
+        raise ValueError(
+            f"{where}: metadata of version {version!r}, but this edgewise reads {VERSION}; "
+            "update it with pip install -U edgewise, or export anew"
+        )
+    artifact = parse_settings(Artifact, values, where)
+    if artifact.calibration is not None:
+        artifact.calibration.check_seal(where)
+    return artifact
