@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edgewise.calibration import Calibration
     from edgewise.data.custom import Transform
     from edgewise.data.dataset import Dataset
-    from edgewise.data.open import Data
+    from edgewise.data.open import Data, Splits
     from edgewise.evaluation.calibration.report import Honesty
     from edgewise.evaluation.coco import Metrics
     from edgewise.evaluation.layers import Profile
@@ -419,7 +419,7 @@ class Detector:
 
     def train(
         self,
-        data: "Data",
+        data: "Data | Splits",
         *,
         out: str | Path = "runs/train",
         epochs: int | None = None,
@@ -439,14 +439,15 @@ class Detector:
     ) -> Run:
         """Trains on an annotated data set; afterwards this detector has the best averaged weights.
 
-        `data` is a folder or file in any known format, or a list of records (docs/data.md). The classes
-        become those of the data: those of a name this detector knows keep their weights, the others start
-        fresh. Settings follow from the data (`recipe.recommend`), and the reasons are printed;
-        `recipe="deim"` adds DEIM's; `settings` (a TrainConfig or its YAML file) stands in for them. The named
-        arguments and `changes`, {"augment.flip": 0.3}, have the last word. `size` is (height, width), or
-        bounds the longer side of an input that has the shape of the images. `batch="auto"` is the largest
-        that suits data and memory, `lr="find"` tests a range of rates first, `augment="none"` leaves images
-        as they are, and `transform(image, boxes_xyxy, labels)` is your own augmentation, before all others.
+        `data` is a folder or file in any known format, a list of records (docs/data.md), or data sets that
+        are open already, {"train": …, "val": …}. The classes become those of the data: those of a name this
+        detector knows keep their weights, the others start fresh. Settings follow from the data
+        (`recipe.recommend`), and the reasons are printed; `recipe="deim"` adds DEIM's; `settings` (a
+        TrainConfig or its YAML file) stands in for them. The named arguments and `changes`,
+        {"augment.flip": 0.3}, have the last word. `size` is (height, width), or bounds the longer side of an
+        input that has the shape of the images. `batch="auto"` is the largest that suits data and memory,
+        `lr="find"` tests a range of rates first, `augment="none"` leaves images as they are, and
+        `transform(image, boxes_xyxy, labels)` is your own augmentation, before all others.
 
         Checks of data and model come first unless `selfcheck` is off; a failure stops with its reason. What
         lands in `out` says `train.trainer.Trainer`. A stopped run goes on with `resume=True`, with the

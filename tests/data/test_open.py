@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from edgewise.data.open import available_splits, open_dataset, open_splits, read_splits, written_splits
+from edgewise.data.open import (
+    available_splits,
+    open_dataset,
+    open_splits,
+    open_to_train,
+    read_splits,
+    written_splits,
+)
 from tests.data.folders import fill
 
 
@@ -56,10 +63,25 @@ def test_a_file_serves_as_the_splits_it_does_not_say(tmp_path: Path) -> None:
     (data / "boxes.json").rename(data / "val.json")
     assert list(available_splits(data / "val.json")) == ["val"]
     assert [len(open_dataset(data / "val.json", name)) for name in ("train", "val", "test")] == [10, 10, 10]
+    assert {name: len(one) for name, one in open_to_train(data / "val.json").items()} == {
+        "train": 8,
+        "val": 2,  # not the images that are trained on
+    }
     (data / "val.json").write_text(coco(4, {1: "dog"}))
     (data / "val.json").rename(data / "train.json")
     with pytest.raises(FileNotFoundError, match="no val split; found train"):  # too few to hold one out
         open_dataset(data / "train.json", "val")
+
+
+def test_what_is_opened_to_train_on(tmp_path: Path) -> None:
+    data = fill(
+        tmp_path, {"train.json": coco(8, {1: "dog"}), "test.json": coco(2, {1: "dog"}, 8), **PICTURES}
+    )
+    assert list(open_to_train(data)) == ["train", "val", "test"]
+    assert list(open_to_train(data, ("train", "val"))) == ["train", "val"]
+    (data / "train.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no train split; found test \(.*test\.json\); name one"):
+        open_to_train(data)
 
 
 def test_classes_are_those_of_all_splits_by_name(tmp_path: Path) -> None:

@@ -185,6 +185,10 @@ def test_a_run_out_of_patience_says_so(tmp_path: Path, console: Console) -> None
     config = settings(schedule__epochs=4, schedule__patience=1, batch=6, loggers=())
     run(trainer(tmp_path, config, validate=lambda model: Scores()), console)
     assert "stopped after 2 of 4 epochs: 1 validation without a better one" in printed(console)
+    again = Console(file=io.StringIO(), width=300)
+    run(trainer(tmp_path, config, validate=lambda model: Scores(), resume=True), again)
+    said = [line for line in printed(again).splitlines() if "epochs" in line]
+    assert said == ["this run was finished already, after 2 epochs"]
 
 
 LINE = {

@@ -90,7 +90,7 @@ def train(
         Go on with the run in OUT, with the settings it began with.
     """
     from edgewise.api import Detector
-    from edgewise.data.open import open_dataset, open_splits
+    from edgewise.data.open import open_to_train
     from edgewise.presets import SIZES
     from edgewise.train.distributed import main_process
 
@@ -101,18 +101,17 @@ def train(
     changes = parse_changes(set_ or []) | ({"device": device} if device else {})
     if backbone is not None and model not in SIZES:
         raise ValueError(f"--backbone starts a fresh model (n, s, m, l, x), but --model is {model}")
-    splits = open_splits(data)  # all of them: what is wrong with the test split is said now, too
+    splits = open_to_train(data)  # all of them: what is wrong with the test split is said now, too
     split = next(name for name in ("test", "val", "train") if name in splits)
     scored = splits[split]
     if model in SIZES:
-        names = (splits.get("train") or open_dataset(data, "train")).class_names
+        names = splits["train"].class_names
         detector = Detector(model, names, backbone=backbone, seed=seed or 0, device=device or "auto")
     else:
         detector = Detector.from_pretrained(model, device=device or "auto")
-    del splits  # the training has its own
     try:
         run = detector.train(
-            data,
+            splits,
             out=out,
             epochs=epochs,
             size=sides,

@@ -13,6 +13,9 @@ from edgewise.data.splits import SPLITS, split_name, with_validation
 Data = str | Path | Sequence[Mapping[str, Any]]
 """A folder or file in any of the formats, or records (see `formats.python_list`)."""
 
+Splits = Mapping[str, Dataset]
+"""Data sets that are open already, by split: train, val, test."""
+
 
 def open_dataset(data: Data, split: str) -> Dataset:
     """The split `split` of a data set: train, val or test, by any of their usual names.
@@ -23,17 +26,25 @@ def open_dataset(data: Data, split: str) -> Dataset:
     FileNotFoundError if there is no such split or images are missing; ValueError, naming file and line or
     id, for the first annotation that cannot be right. What can be mended is, and `notes` say so.
     """
-    name = split_name(split)
-    raw = _read(data, {name}).get(name) or _whole(data, name)
-    if raw is None:
-        found = ", ".join(f"{other} ({path})" for other, path in available_splits(data).items())
-        raise FileNotFoundError(f"{_called(data)}: no {name} split; found {found}; name one of these")
-    return Dataset(raw)
+    return Dataset(_one(data, split_name(split)))
 
 
 def open_splits(data: Data, wanted: Collection[str] = tuple(SPLITS)) -> dict[str, Dataset]:
     """Those of the wanted splits that there are, read once: what `open_dataset` gives for each."""
     return {name: Dataset(split) for name, split in _read(data, wanted).items() if name in wanted}
+
+
+def open_to_train(data: Data, wanted: Collection[str] = tuple(SPLITS)) -> dict[str, Dataset]:
+    """`open_splits` with a training split among them.
+
+    A file of one other split serves as that, less the images held out to validate on. FileNotFoundError where
+    nothing does.
+    """
+    splits = open_splits(data, wanted)
+    if "train" in splits:
+        return splits
+    raw = with_validation({"train": _one(data, "train")})
+    return {name: Dataset(one) for name, one in raw.items() if name in wanted}
 
 
 def read_splits(data: Data) -> dict[str, RawSplit]:
@@ -71,6 +82,15 @@ def _read(data: Data, wanted: Collection[str]) -> dict[str, RawSplit]:
     needed = {"train" if name == "val" and "val" not in files else name for name in wanted} & set(files)
     splits = _noted(found.read(path, needed), note)
     return splits if "val" in files else with_validation(splits)
+
+
+def _one(data: Data, name: str) -> RawSplit:
+    """The split `name`, or a file that serves as it; FileNotFoundError where nothing does."""
+    raw = _read(data, {name}).get(name) or _whole(data, name)
+    if raw is None:
+        found = ", ".join(f"{other} ({path})" for other, path in available_splits(data).items())
+        raise FileNotFoundError(f"{_called(data)}: no {name} split; found {found}; name one of these")
+    return raw
 
 
 def _whole(data: Data, name: str) -> RawSplit | None:

@@ -11,7 +11,7 @@ from edgewise.config import ModelConfig, TrainConfig, read_settings
 from edgewise.data.custom import Transform
 from edgewise.data.dataset import Dataset
 from edgewise.data.facts import data_facts
-from edgewise.data.open import Data, open_dataset, open_splits
+from edgewise.data.open import Data, Splits, open_to_train
 from edgewise.recipe import Start, deim, input_size, recommend, unaugmented
 from edgewise.train.state import read_state
 
@@ -59,7 +59,7 @@ class Order:
     `resume` goes on with the run in `folder`.
     """
 
-    data: Data
+    data: Data | Splits
     folder: Path
     wishes: Wishes
     transform: Transform | None = None
@@ -76,10 +76,14 @@ class Order:
                 )
 
 
-def open_data(data: Data, console: Console) -> tuple[Dataset, Dataset | None]:
+def open_data(data: Data | Splits, console: Console) -> tuple[Dataset, Dataset | None]:
     """The training and, if there is one, the validation split; what is notable about them is printed."""
-    splits = open_splits(data, ("train", "val"))
-    train_set, val_set = splits.get("train") or open_dataset(data, "train"), splits.get("val")
+    splits = data if isinstance(data, Mapping) else open_to_train(data, ("train", "val"))
+    if "train" not in splits:
+        raise ValueError(
+            f"data sets for {', '.join(splits) or 'nothing'}; expected one for train, perhaps val"
+        )
+    train_set, val_set = splits["train"], splits.get("val")
     for note in dict.fromkeys((*train_set.notes, *(val_set.notes if val_set else ()))):
         console.print(note, markup=False, highlight=False)
     return train_set, val_set

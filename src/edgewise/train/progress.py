@@ -51,6 +51,7 @@ def run(trainer: Trainer, console: Console) -> None:
 
         if trainer.finished:
             say(f"this run was finished already, after {counted(len(trainer.history), 'epoch')}")
+            return
         for report in trainer.steps(on_epoch):
             if report.faults:
                 say(f"step {report.step} skipped: {named(report.faults)}; edgewise replay {report.file}")
