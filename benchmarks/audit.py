@@ -27,7 +27,7 @@ from edgewise.data.open import open_dataset
 from edgewise.data.scenes import SceneDataset
 from edgewise.detections import Detections
 from edgewise.evaluation.run import AnnotatedImages
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 from edgewise.uses.audit import Audit, Suspect, audit
 
 SHARE = 0.05  # of the boxes

@@ -36,7 +36,7 @@ from edgewise.evaluation.calibration.pairs import Outcome, collect
 from edgewise.evaluation.calibration.plots import DIAGRAMS
 from edgewise.evaluation.calibration.report import Honesty
 from edgewise.evaluation.calibration.run import compared
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 
 RESULTS = Path(__file__).parent / "results/calibration"
 LEVEL = 0.9  # of the joint intervals

@@ -26,7 +26,7 @@ import torch
 from edgewise.config import TrainConfig
 from edgewise.model import DFine
 from edgewise.presets import preset, trainable
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 from edgewise.train.trainer import Trainer
 
 MOST = 500  # boxes of an image

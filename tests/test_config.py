@@ -14,13 +14,13 @@ from edgewise.config import (
     ScheduleConfig,
     Settings,
     TrainConfig,
-    check_size,
     parse_settings,
     read_settings,
-    unknown,
     write_settings,
 )
 from edgewise.presets import SIZES, preset
+from edgewise.sizes import check_size
+from edgewise.spelling import unknown
 
 
 def message(call: Any, *arguments: Any) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from edgewise.sample import Sample
 from edgewise.structures import (
     Batch,
     DecoderOutput,
@@ -13,7 +14,6 @@ from edgewise.structures import (
     InitialOutput,
     LayerOutput,
     Matches,
-    Sample,
     Targets,
 )
 

@@ -15,11 +15,12 @@ from jaxtyping import Float
 
 from edgewise import checkpoint, presets
 from edgewise.bins import bin_values
-from edgewise.config import ModelConfig, TrainConfig, unknown
+from edgewise.config import ModelConfig, TrainConfig
 from edgewise.device import local_rank, resolve_device
 from edgewise.model import DFine
 from edgewise.predict.predictor import Predictor
 from edgewise.recipe import Start
+from edgewise.spelling import unknown
 
 if TYPE_CHECKING:
     from rich.console import Console

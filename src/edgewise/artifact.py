@@ -33,7 +33,8 @@ from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from edgewise.bins import bin_values
 from edgewise.calibration import Calibration
-from edgewise.config import Preprocessing, Settings, check_size, parse_settings
+from edgewise.config import Preprocessing, Settings, parse_settings
+from edgewise.sizes import check_size
 from edgewise.thresholds import Thresholds
 
 KEY = "edgewise"  # of the file's metadata; its value is the JSON

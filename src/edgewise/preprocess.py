@@ -4,8 +4,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
-from edgewise.config import check_size
 from edgewise.detections import Geometry
+from edgewise.sizes import check_size
 
 
 def preprocess(

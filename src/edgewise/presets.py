@@ -3,14 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from edgewise.config import (
-    BackboneConfig,
-    DecoderConfig,
-    EncoderConfig,
-    ModelConfig,
-    StageConfig,
-    unknown,
-)
+from edgewise.config import BackboneConfig, DecoderConfig, EncoderConfig, ModelConfig, StageConfig
+from edgewise.spelling import unknown
 
 
 def hgnetv2(

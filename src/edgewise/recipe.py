@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from math import ceil, floor, log2, sqrt
 from typing import Any, Literal
 
-from edgewise.config import STRIDE, DenseConfig, TrainConfig, check_size
+from edgewise.config import DenseConfig, TrainConfig
+from edgewise.sizes import STRIDE, check_size
 
 Start = Literal["fresh", "backbone", "detector"]  # which weights are trained already
 

@@ -1,6 +1,6 @@
 """The values that flow through the training half: frozen, checked when they are made.
 
-`Detections` and `Geometry`, which a user gets and which need no torch, are in `detections.py`.
+`Sample`, `Detections` and `Geometry`, which need no torch, are in `sample.py` and `detections.py`.
 """
 
 from collections.abc import Sequence
@@ -9,39 +9,8 @@ from itertools import chain, pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int64, UInt8
+from jaxtyping import Float, Int64
 from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One annotated image, in its own pixels: RGB uint8 [H, W, 3], boxes_xyxy [n, 4], labels [n].
-
-    Raises ValueError, naming `path` and the box, unless all are finite, x1 <= x2 and y1 <= y2.
-    """
-
-    image: UInt8[np.ndarray, "H W 3"]
-    boxes_xyxy: Float[np.ndarray, "n 4"]
-    labels: Int[np.ndarray, " n"]
-    image_id: int = 0
-    path: str = ""
-
-    def __post_init__(self) -> None:
-        boxes = self.boxes_xyxy
-        ok = np.isfinite(boxes).all(1) & (boxes[:, :2] <= boxes[:, 2:]).all(1)
-        if not ok.all():
-            index = int(np.argmin(ok))
-            raise ValueError(
-                f"{self.path or 'sample'}: box {index} is {boxes[index].tolist()}; "
-                "expected finite x1 <= x2 and y1 <= y2"
-            )
-        if len(boxes) != len(self.labels):
-            raise ValueError(f"{self.path or 'sample'}: {len(boxes)} boxes but {len(self.labels)} labels")
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width)."""
-        return self.image.shape[0], self.image.shape[1]
 
 
 @dataclass(frozen=True)

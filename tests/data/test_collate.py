@@ -4,7 +4,7 @@ import torch
 
 from edgewise.boxes import cxcywh_to_xyxy
 from edgewise.data.collate import collate, multi_scale_sizes
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 
 
 def sample(height: int, width: int, boxes: list[list[float]], image_id: int = 0) -> Sample:

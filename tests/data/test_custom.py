@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edgewise.data.custom import check_can_travel, transformed
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 
 SAMPLE = Sample(
     np.full((20, 30, 3), 7, np.uint8),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgewise.data.dense import COVERED, copy_blend, mixup, mosaic, resized
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 
 
 def flat(value: int, boxes: list[list[float]], size: tuple[int, int] = (60, 80), label: int = 0) -> Sample:

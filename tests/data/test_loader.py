@@ -17,7 +17,8 @@ from edgewise.data.open import open_dataset
 from edgewise.preprocess import preprocess
 from edgewise.processes import Processes
 from edgewise.recipe import unaugmented
-from edgewise.structures import Batch, Sample
+from edgewise.sample import Sample
+from edgewise.structures import Batch
 from tests.process_groups import ends
 
 CONFIG = TrainConfig(batch=3, workers=0, size=(64, 64), seed=4)
@@ -279,7 +280,7 @@ def test_interrupted_by_the_keyboard_leaves_no_worker_and_one_traceback(tmp_path
         import numpy as np
         from edgewise.config import TrainConfig
         from edgewise.data.loader import TrainLoader
-        from edgewise.structures import Sample
+        from edgewise.sample import Sample
 
         if __name__ == "__main__":
             image = np.zeros((40, 40, 3), np.uint8)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from edgewise.data.sampling import epoch_order, labels_of, repeat_factors
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 
 LABELS = [np.array(one, int) for one in ([0], [0, 0], [0, 1], [0], [], [0, 2, 1], [0], [0], [0], [0])]
 FACTORS = np.array([1, 1, 1.5, 2.25, 1, 3.75, 1, 1])

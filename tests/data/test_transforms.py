@@ -16,7 +16,7 @@ from edgewise.data.transforms import (
     sanitize,
     zoom_out,
 )
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 
 ALWAYS = AugmentConfig(photometric=1, zoom_out=1, crop=1, flip=1, vertical_flip=1)
 NEVER = AugmentConfig(photometric=0, zoom_out=0, crop=0, flip=0, vertical_flip=0)

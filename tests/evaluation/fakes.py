@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from edgewise.detections import Detections
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 
 NAMES = ("dog", "cat")
 

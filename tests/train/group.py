@@ -21,7 +21,7 @@ from edgewise.evaluation.coco import Metrics
 from edgewise.evaluation.run import evaluate
 from edgewise.predict.predictor import Predictor
 from edgewise.processes import Processes
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 from edgewise.train import trainer as trainer_module
 from edgewise.train.bad_steps import read_bad_step
 from edgewise.train.distributed import joined, launch, restarted

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from edgewise.data.scenes import SceneDataset
-from edgewise.structures import Sample, Targets
+from edgewise.sample import Sample
+from edgewise.structures import Targets
 from edgewise.train.datacheck import (
     boxes_by_class,
     check_annotated_boxes,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 from tests.train.tiny import Patches, settings, trainer
 
 

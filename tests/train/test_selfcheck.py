@@ -15,7 +15,7 @@ from rich.console import Console
 from edgewise.config import TrainConfig
 from edgewise.data.scenes import SceneDataset
 from edgewise.processes import Processes
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 from edgewise.train.selfcheck import Check, check_learning, first_batch, run_selfchecks
 from tests.train.tiny import Patches, settings, tiny_config, tiny_model, trainer
 

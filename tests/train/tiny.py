@@ -11,7 +11,7 @@ import torch
 from edgewise.config import ModelConfig, TrainConfig
 from edgewise.model import DFine
 from edgewise.presets import preset
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 from edgewise.train.trainer import Trainer
 
 NAMES = ("red", "green", "blue")

@@ -11,7 +11,7 @@ from torch import Tensor
 from edgewise import classes as known
 from edgewise.checkpoint import own, published, transformers
 from edgewise.checkpoint.contents import Checkpoint, check_classes, check_fit, skeleton
-from edgewise.config import unknown
+from edgewise.spelling import unknown
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from edgewise.checkpoint.atomic import atomic_write
 from edgewise.checkpoint.contents import COUNTER, Checkpoint, build, skeleton
 from edgewise.checkpoint.published import MARKS, config_of
-from edgewise.config import ModelConfig, check_size
+from edgewise.config import ModelConfig
+from edgewise.sizes import check_size
 
 CONFIG, WEIGHTS, PROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
 

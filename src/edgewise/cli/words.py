@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from edgewise.config import check_size
+from edgewise.sizes import check_size
 from edgewise.thresholds import Thresholds
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import torch
 
 from edgewise.boxes import xyxy_to_cxcywh
-from edgewise.config import STRIDE, check_size
 from edgewise.preprocess import preprocess
-from edgewise.structures import Batch, Sample, Targets
+from edgewise.sample import Sample
+from edgewise.sizes import STRIDE, check_size
+from edgewise.structures import Batch, Targets
 
 
 def collate(samples: Sequence[Sample], size: tuple[int, int]) -> Batch:

@@ -16,7 +16,6 @@ import yaml
 from rich.console import Console
 from rich.progress import track
 
-from edgewise.config import unknown
 from edgewise.data.formats import python_list
 from edgewise.data.open import Data, written_splits
 from edgewise.data.problems import find_problems, refuse
@@ -24,6 +23,7 @@ from edgewise.data.records import RawImage, RawSplit
 from edgewise.data.splits import split_of
 from edgewise.extras import require
 from edgewise.images import distinct_stems
+from edgewise.spelling import unknown
 
 Names = Mapping[str, Sequence[str]]  # by split: what each image is called in the copy
 

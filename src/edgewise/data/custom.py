@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 
 # uint8 [H, W, 3] RGB, float32 [n, 4] in pixels, int64 [n] → the same of any size and number
 Transform = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[Any, Any, Any]]

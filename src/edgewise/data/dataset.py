@@ -15,7 +15,7 @@ import numpy as np
 from edgewise.data.problems import box_faults, clip, find_problems, mended, refuse
 from edgewise.data.records import LARGEST_ID, RawSplit
 from edgewise.images import read_image
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 
 
 class Dataset:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, UInt8
 from PIL import Image
 
 from edgewise.preprocess import resize
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 
 CENTRE = (0.3, 0.7)  # where the four images of a mosaic may meet, as shares of its sides
 ZOOM = (1.0, 1.5)  # size of an image in a mosaic, the smallest that fills its place being 1

@@ -21,7 +21,8 @@ from edgewise.data.sampling import Samples as Samples
 from edgewise.data.sampling import epoch_order, labels_of, repeat_factors
 from edgewise.data.transforms import augment
 from edgewise.processes import ALONE, Processes
-from edgewise.structures import Batch, Sample
+from edgewise.sample import Sample
+from edgewise.structures import Batch
 
 # What a random stream is for: the first number of its seed. 1 is the order of an epoch.
 _SAMPLE, _SIZE, _BLEND, _CUSTOM = 2, 3, 4, 5

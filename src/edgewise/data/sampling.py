@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float64, Int
 
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 
 _ORDER = 1  # first number of the seed of a stream; the others are in `loader`
 

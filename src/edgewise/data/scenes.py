@@ -25,7 +25,7 @@ from PIL import Image
 
 from edgewise.data import painting
 from edgewise.data.splits import SPLITS, split_name
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 
 CLASS_NAMES = tuple(painting.SHAPES)
 SIZE = (160, 160)  # (height, width)

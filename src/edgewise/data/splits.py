@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
-from edgewise.config import unknown
 from edgewise.data.records import RawSplit
+from edgewise.spelling import unknown
 
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 

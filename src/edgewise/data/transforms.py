@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance
 
 from edgewise.config import AugmentConfig
 from edgewise.preprocess import resize
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 
 Pixels = UInt8[np.ndarray, "H W 3"]
 Boxes = Float32[np.ndarray, "n 4"]

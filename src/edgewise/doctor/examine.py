@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from rich.console import Console
 
-from edgewise.config import DecoderConfig, check_size
+from edgewise.config import DecoderConfig
 from edgewise.data.open import read_splits
 from edgewise.data.problems import find_problems
 from edgewise.data.records import Problem, RawSplit, Severity
@@ -17,6 +17,7 @@ from edgewise.doctor import checks
 from edgewise.doctor.scan import Scan, scan_images
 from edgewise.doctor.statistics import Advice, Statistics, advice, statistics
 from edgewise.recipe import input_size
+from edgewise.sizes import check_size
 
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 SIDE = 640

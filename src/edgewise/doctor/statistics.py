@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from edgewise.config import STRIDE
 from edgewise.data.facts import facts_of
 from edgewise.data.problems import clip, sound
 from edgewise.data.records import RawSplit
 from edgewise.recipe import DataFacts
+from edgewise.sizes import STRIDE
 
 READABLE = 8  # pixels a side of a box should have at the model's input: one cell of its finest feature map
 SHARE = 0.9  # of the boxes that should have them

@@ -13,7 +13,7 @@ from edgewise.detections import Detections
 from edgewise.evaluation.coco import Metrics, coco_metrics
 from edgewise.evaluation.matching import to_xywh
 from edgewise.processes import ALONE, Processes
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 
 Predict = Callable[[list[np.ndarray]], list[Detections]]  # RGB uint8 [H, W, 3] each, one Detections each
 

@@ -7,11 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from edgewise.config import ModelConfig, check_size
+from edgewise.config import ModelConfig
 from edgewise.model.backbone import Backbone
 from edgewise.model.decoder import Decoder
 from edgewise.model.encoder import Encoder
 from edgewise.model.fused import fold_norms
+from edgewise.sizes import check_size
 from edgewise.structures import DenoisingQueries, ModelOutput
 
 

@@ -14,11 +14,11 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from edgewise.calibration import Calibration
-from edgewise.config import check_size
 from edgewise.decode import decode
 from edgewise.detections import Detections, Geometry
 from edgewise.predict.sources import ImageLike, Source, check_array, expand, load
 from edgewise.preprocess import preprocess
+from edgewise.sizes import check_size
 from edgewise.structures import ModelOutput
 from edgewise.thresholds import Thresholds
 

@@ -20,7 +20,8 @@ from edgewise.decode import decode
 from edgewise.detections import Detections, Geometry
 from edgewise.evaluation.coco import RECALLS, Metrics, coco_metrics
 from edgewise.evaluation.run import AnnotatedImages, categories_of, coco_rows
-from edgewise.structures import Sample, Targets
+from edgewise.sample import Sample
+from edgewise.structures import Targets
 
 Verdict = Literal["ok", "warning", "skipped"]
 

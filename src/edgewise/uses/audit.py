@@ -13,7 +13,7 @@ from rich.progress import track
 from edgewise.detections import Detections
 from edgewise.evaluation.matching import to_xyxy, truths
 from edgewise.evaluation.run import AnnotatedImages, Predict, categories_of
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 from edgewise.uses.improbable import CAUSES, EDGES, improbability
 
 LEAST_IOU = 0.3  # of an annotated box with its detection: a shifted box still has one

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgewise.data.dataset import Dataset
 from edgewise.data.open import Data, open_dataset, open_splits
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 
 
 class Joined:

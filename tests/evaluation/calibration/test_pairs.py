@@ -7,7 +7,7 @@ from edgewise.bins import bin_values
 from edgewise.detections import Detections
 from edgewise.edges import EdgeDistributions
 from edgewise.evaluation.calibration.pairs import Collector, collect
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 from tests.evaluation.fakes import FakeDataset, Oracle
 
 DATASET = FakeDataset([[(0, 5, 5, 20, 20), (1, 40, 30, 30, 20)], [], [(1, 0, 0, 33.3, 44.4)]])

@@ -13,7 +13,7 @@ from edgewise.edges import EdgeDistributions
 from edgewise.evaluation.f1 import MAX_DETECTIONS
 from edgewise.evaluation.matching import NO_TRUTH, Truth, match, to_xywh, to_xyxy, truths
 from edgewise.evaluation.run import AnnotatedImages, Predict, categories_of
-from edgewise.structures import Sample
+from edgewise.sample import Sample
 
 IOU = 0.5  # from which on a detection has found a box
 
