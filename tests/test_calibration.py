@@ -1,11 +1,14 @@
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from edgewise.api import Detector
 from edgewise.calibration import LEVELS, Calibration, ScoreCalibration, Source
+from edgewise.plain import from_plain
 from tests.train.tiny import NAMES, tiny_config
 
 SOURCE = Source(data="d41d8c", split="val", date="2026-11-22", images=20, pairs=300, threshold=0.5)
@@ -52,17 +55,32 @@ def test_a_hand_in_it_is_noticed():
     fitted.check_seal("a.safetensors")
     for changed in ({"scale": (1, 1, 1, 1)}, {"score": None}, {"seal": ""}):
         with pytest.raises(ValueError, match=r"a\.safetensors: the calibration was altered after it was fit"):
-            fitted.model_copy(update=changed).check_seal("a.safetensors")
+            replace(fitted, **changed).check_seal("a.safetensors")
 
 
 def test_the_seal_survives_json():
-    Calibration.model_validate_json(calibration().model_dump_json()).check_seal("json")
+    values = json.loads(json.dumps(asdict(calibration())))
+    assert from_plain(Calibration, values, "json") == calibration()
+    from_plain(Calibration, values, "json").check_seal("json")
 
 
 def test_margins_must_rise():
-    values = calibration().model_dump() | {"joint": (1.0,) + (0.5,) * (len(LEVELS) - 1)}
-    with pytest.raises(ValidationError, match="margins must rise with the level"):
-        Calibration.model_validate(values)
+    with pytest.raises(ValueError, match="margins must rise with the level"):
+        replace(calibration(), joint=(1.0,) + (0.5,) * (len(LEVELS) - 1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"scale": (1, 0, 1, 1)}, r"scale \(1.0, 0.0, 1.0, 1.0\): expected four numbers above 0"),
+        ({"floor": (0, 0, -0.1, 0)}, "floor .*: expected four numbers from 0"),
+        ({"floor": (0, 0, float("nan"), 0)}, "floor .*: expected four numbers from 0"),
+        ({"joint": (1.0, 2.0)}, f"margins of 2 levels; expected {len(LEVELS)}, none below 0"),
+    ],
+)
+def test_numbers_that_cannot_be_a_calibration_are_refused(changes: dict[str, Any], match: str):
+    with pytest.raises(ValueError, match=match):
+        replace(calibration(), **changes)
 
 
 def test_scores_go_along_the_line_and_back():
@@ -77,7 +95,7 @@ def test_scores_go_along_the_line_and_back():
     [((0, 0.5, 1), (0, 0, 1)), ((0.1, 1), (0, 1)), ((0, 1), (0, 0.9)), ((), ()), ((0, 1), (0, 0.5, 1))],
 )
 def test_a_line_that_is_no_order_is_refused(scores: tuple[float, ...], precision: tuple[float, ...]):
-    with pytest.raises(ValidationError, match=r"must rise from 0 to 1|2 scores for 3 values"):
+    with pytest.raises(ValueError, match=r"must rise from 0 to 1|2 scores for 3 values"):
         ScoreCalibration(scores=scores, precision=precision)
 
 

@@ -39,7 +39,7 @@ def promise(**changes: object) -> Calibration:
         joint=tuple(1.5 * level for level in LEVELS),
         source=source,
     )
-    return calibration.model_copy(update=changes)
+    return replace(calibration, **changes)
 
 
 def distributions(rows: int = 3) -> EdgeDistributions:

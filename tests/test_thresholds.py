@@ -24,7 +24,7 @@ def test_there_are_none_where_nothing_was_found(metrics: dict[str, object] | Non
 def test_what_they_may_be() -> None:
     with pytest.raises(ValueError, match="1 thresholds for 2 counts of boxes"):
         Thresholds(split="val", shared=0.5, by_class=(0.5,), counts=(1, 2))
-    with pytest.raises(ValueError, match="less than or equal to 1"):
+    with pytest.raises(ValueError, match=r"threshold 1.5: expected a score in \[0, 1\]"):
         Thresholds(split="val", shared=1.5, by_class=(), counts=())
 
 

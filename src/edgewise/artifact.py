@@ -25,15 +25,16 @@ Out, head "raw": nothing is done after the decoder; `edgewise.decode` does it in
 """
 
 import json
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64
-from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from edgewise.bins import bin_values
 from edgewise.calibration import Calibration
-from edgewise.config import Preprocessing, Settings, parse_settings
+from edgewise.plain import from_plain
+from edgewise.preprocess import Preprocessing
 from edgewise.sizes import check_size
 from edgewise.thresholds import Thresholds
 
@@ -52,15 +53,17 @@ Sampler = Literal["gather", "native"]
 Precision = Literal["fp32", "fp16", "int8"]
 
 
-class Bins(Settings):
+@dataclass(frozen=True)
+class Bins:
     """The parameters of W(n), as `edgewise.bins.bin_values` takes them."""
 
-    num_bins: PositiveInt
-    a: PositiveFloat
-    c: PositiveFloat
+    num_bins: int
+    a: float
+    c: float
 
 
-class Artifact(Settings):
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
     """The metadata of an artifact: what it is, how to feed it, what its numbers mean.
 
     `size` is (height, width) of the model's input: the only one, unless `dynamic_size`, and then the one it
@@ -73,29 +76,37 @@ class Artifact(Settings):
     precision: Precision = "fp32"
     head: Head
     sampler: Sampler  # "gather": no GridSample in the file
-    size: tuple[PositiveInt, PositiveInt]
+    size: tuple[int, int]
     dynamic_size: bool = False  # takes any multiple of 32
     resize_inside: bool = False  # takes uint8 images of any size
     model: str  # n, s, m, l, x, or the user's own name
-    num_queries: PositiveInt
-    max_detections: PositiveInt = 300  # of head "detections", where there are as many
+    num_queries: int
+    max_detections: int = 300  # of head "detections", where there are as many
     bins: Bins
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...] | None = None
-    preprocessing: Preprocessing = Preprocessing()
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
     thresholds: Thresholds | None = None
     calibration: Calibration | None = None
     checkpoint: str
     versions: dict[str, str]
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "Artifact":
+    def __post_init__(self) -> None:
         check_size(self.size)
+        for name in ("num_queries", "max_detections"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: expected at least 1")
+        classes, ids = len(self.class_names), self.category_ids
+        if not classes or (ids is not None and len(ids) != classes):
+            raise ValueError(f"{classes} class_names and category_ids {ids}; expected one of each a class")
         if self.dynamic_size and self.resize_inside:
             raise ValueError(
                 "resize_inside brings every image to one size; dynamic_size would change nothing"
             )
-        return self
+
+    def to_json(self) -> str:
+        """The text for a file's metadata; `read_artifact` reads it."""
+        return json.dumps(asdict(self))
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -136,7 +147,7 @@ def read_artifact(text: str | None, where: str) -> Artifact:
             f"{where}: metadata of version {version!r}, but this edgewise reads {VERSION}; "
             "update it with pip install -U edgewise, or export anew"
         )
-    artifact = parse_settings(Artifact, values, where)
+    artifact = from_plain(Artifact, values, where)
     if artifact.calibration is not None:
         artifact.calibration.check_seal(where)
     return artifact

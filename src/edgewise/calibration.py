@@ -1,49 +1,49 @@
 """What makes error bars honest: numbers fitted on held-out images, kept in a checkpoint, applied in decode.
 
-`evaluation.calibration` fits them; nothing here imports torch, so every runtime applies the same.
+`evaluation.calibration` fits them; nothing here imports torch or pydantic, so every runtime applies the same.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from typing import Annotated
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
-
-from edgewise.config import Probability, Settings
 
 LEVELS = tuple(np.round(np.arange(0.005, 1.0, 0.005), 3).tolist())
 """Where the coverage of intervals is tabulated; in between, the next higher level is taken."""
 
-FourPositive = tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat]
-FourNonNegative = tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat, NonNegativeFloat]
-Margins = Annotated[tuple[NonNegativeFloat, ...], Field(min_length=len(LEVELS), max_length=len(LEVELS))]
-
+Real = float | int  # either is taken; a float is kept
+Four = tuple[Real, Real, Real, Real]  # left, top, right, bottom
+Row = tuple[Real, ...]
 
 INFINITE = 1e6
 """The margin, in spreads, of a level that so few pairs cannot promise."""
 
 
-class ScoreCalibration(Settings):
+@dataclass(frozen=True)
+class ScoreCalibration:
     """A rising line through points: score as the model gives it → share of such detections that are right.
 
-    From (0, 0) to (1, 1) and strictly rising, so that it keeps the order of detections and can be read back.
+    From (0, 0) to (1, 1) and strictly rising, so that it keeps the order of detections and can be read back;
+    ValueError otherwise.
     """
 
-    scores: tuple[Probability, ...]
-    precision: tuple[Probability, ...]
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - its name for what a header may not hold
 
-    @model_validator(mode="after")
-    def _rises(self) -> "ScoreCalibration":
+    scores: Row
+    precision: Row
+
+    def __post_init__(self) -> None:
+        _as_floats(self, "scores", "precision")
         for row in (self.scores, self.precision):
             if row[:1] != (0,) or row[-1:] != (1,) or any(b <= a for a, b in pairwise(row)):
                 raise ValueError("scores and precision must rise from 0 to 1")
         if len(self.scores) != len(self.precision):
             raise ValueError(f"{len(self.scores)} scores for {len(self.precision)} values of precision")
-        return self
 
     def apply(self, scores: Float[np.ndarray, "*b"]) -> Float[np.ndarray, "*b"]:
         """Calibrated scores, of the dtype of `scores`."""
@@ -56,47 +56,58 @@ class ScoreCalibration(Settings):
         return raw
 
 
-class Source(Settings):
+@dataclass(frozen=True)
+class Source:
     """What a calibration was fitted on."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     data: str  # fingerprint of images and boxes
     split: str
     date: str  # ISO, day
-    images: NonNegativeInt
-    pairs: NonNegativeInt  # matched detections
-    threshold: Probability  # scores below were left out; where it goes by class, the lowest
+    images: int
+    pairs: int  # matched detections
+    threshold: float  # scores below were left out; where it goes by class, the lowest
     size: tuple[int, int] | None = None  # (height, width) of the model's input
 
 
-class Calibration(Settings):
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
     """How to turn raw edge distributions into spreads and intervals that keep their word.
 
     By edge (left, top, right, bottom): logits are divided by `temperature`; the calibrated spread is
     √((scale · std)² + (floor · √area)²), std in pixels and area the box's. `margins[edge][k]` is how many
     spreads to either side hold the true edge with LEVELS[k], `joint[k]` the same for all four edges of a box
     together: split-conformal, so the coverage is that of the fitting data's like. A level that the fitting
-    data are too few for has a margin of `INFINITE`.
+    data are too few for has a margin of `INFINITE`. ValueError for numbers that cannot be that.
     """
 
-    temperature: FourPositive
-    scale: FourPositive
-    floor: FourNonNegative
-    margins: tuple[Margins, Margins, Margins, Margins]
-    joint: Margins
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    temperature: Four
+    scale: Four
+    floor: Four
+    margins: tuple[Row, Row, Row, Row]
+    joint: Row
     score: ScoreCalibration | None = None
     source: Source
     seal: str = ""  # hash of all else, written by `sealed`: a hand in the header is noticed
 
-    @model_validator(mode="after")
-    def _rising(self) -> "Calibration":
+    def __post_init__(self) -> None:
+        _as_floats(self, "temperature", "scale", "floor", "margins", "joint")
+        for name in ("temperature", "scale", "floor"):
+            row, least = getattr(self, name), 0.0 if name == "floor" else np.finfo(np.float64).tiny
+            if len(row) != 4 or not all(one >= least for one in row):
+                raise ValueError(f"{name} {row}: expected four numbers {'from' if least == 0 else 'above'} 0")
         for row in (*self.margins, self.joint):
-            if any(b < a for a, b in pairwise(row)):
+            if len(row) != len(LEVELS) or not row[0] >= 0:
+                raise ValueError(f"margins of {len(row)} levels; expected {len(LEVELS)}, none below 0")
+            if not all(b >= a for a, b in pairwise(row)):
                 raise ValueError("margins must rise with the level")
-        return self
 
     def sealed(self) -> "Calibration":
         """The same with its hash."""
-        return self.model_copy(update={"seal": self._hash()})
+        return replace(self, seal=self._hash())
 
     def check_seal(self, where: str) -> None:
         """ValueError where the numbers are not those that were fitted."""
@@ -106,7 +117,9 @@ class Calibration(Settings):
             )
 
     def _hash(self) -> str:
-        text = json.dumps(self.model_dump(mode="json", exclude={"seal"}), sort_keys=True)
+        values = asdict(self)
+        del values["seal"]
+        text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def spread(
@@ -154,3 +167,13 @@ def _place(level: float) -> int:
     if not 0 < level < 1:
         raise ValueError(f"level {level}: expected a number between 0 and 1, such as 0.9")
     return min(int(np.searchsorted(LEVELS, level - 1e-9)), len(LEVELS) - 1)
+
+
+def _as_floats(record: object, *names: str) -> None:
+    """Makes floats of the numbers in these fields of a frozen record: 1 and 1.0 have one hash."""
+    for name in names:
+        object.__setattr__(record, name, _floats(getattr(record, name)))
+
+
+def _floats(values: Iterable[Real | Row] | Real) -> Any:
+    return tuple(map(_floats, values)) if isinstance(values, Iterable) else float(values)

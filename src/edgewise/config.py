@@ -214,14 +214,6 @@ class ModelConfig(Settings):
         return self
 
 
-class Preprocessing(Settings):
-    """How an image becomes model input; the size is the model's. There is one way so far."""
-
-    colour: Literal["RGB"] = "RGB"
-    resize: Literal["bilinear, antialiased, aspect not kept"] = "bilinear, antialiased, aspect not kept"
-    scale: Literal["1/255"] = "1/255"
-
-
 # ── training ───────────────────────────────────────────────────────────────────────────────────────
 
 

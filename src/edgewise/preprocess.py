@@ -1,11 +1,25 @@
 """Image to model input and the way back: what training, validation and prediction share. No torch."""
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from edgewise.detections import Geometry
 from edgewise.sizes import check_size
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes model input; the size is the model's. There is one way so far."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - its name for what a header may not hold
+
+    colour: Literal["RGB"] = "RGB"
+    resize: Literal["bilinear, antialiased, aspect not kept"] = "bilinear, antialiased, aspect not kept"
+    scale: Literal["1/255"] = "1/255"
 
 
 def preprocess(

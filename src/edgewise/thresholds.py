@@ -1,32 +1,35 @@
 """Which score is enough: thresholds found on annotated images, kept in a checkpoint. No torch."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import NonNegativeInt, model_validator
-
-from edgewise.config import Probability, Settings
 
 
-class Thresholds(Settings):
+@dataclass(frozen=True)
+class Thresholds:
     """The score thresholds with the best F1 at IoU 0.5 on a split: one for all classes, and one a class.
 
     `shared` gives the best mean F1 over classes. `by_class` and `counts` go by label: the class's own
     threshold, None where the split has no such boxes or none was found, and the boxes it was found on.
+    ValueError for a threshold outside [0, 1].
     """
 
-    split: str
-    shared: Probability
-    by_class: tuple[Probability | None, ...]
-    counts: tuple[NonNegativeInt, ...]
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - its name for what a header may not hold
 
-    @model_validator(mode="after")
-    def _as_many(self) -> "Thresholds":
+    split: str
+    shared: float
+    by_class: tuple[float | None, ...]
+    counts: tuple[int, ...]
+
+    def __post_init__(self) -> None:
         if len(self.by_class) != len(self.counts):
             raise ValueError(f"{len(self.by_class)} thresholds for {len(self.counts)} counts of boxes")
-        return self
+        for one in (self.shared, *self.by_class):
+            if one is not None and not 0 <= one <= 1:
+                raise ValueError(f"threshold {one}: expected a score in [0, 1]")
 
     @classmethod
     def of(
@@ -48,7 +51,7 @@ class Thresholds(Settings):
         found = [self.shared, *(one for one in self.by_class if one is not None)]
         shared, *rest = convert(np.array(found)).tolist()
         by_class = tuple(None if one is None else rest.pop(0) for one in self.by_class)
-        return self.model_copy(update={"shared": shared, "by_class": by_class})
+        return replace(self, shared=shared, by_class=by_class)
 
     @property
     def values(self) -> Float[np.ndarray, " C"]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from torch import Tensor
 from edgewise.calibration import Calibration
 from edgewise.checkpoint.atomic import atomic_write
 from edgewise.checkpoint.contents import Checkpoint
-from edgewise.config import ModelConfig, Preprocessing, Settings, parse_settings
+from edgewise.config import ModelConfig, Settings, parse_settings
+from edgewise.preprocess import Preprocessing
 from edgewise.seen import SeenImages
 from edgewise.thresholds import Thresholds
 
@@ -25,7 +27,7 @@ VERSION = 3
 def with_thresholds(header: dict[str, Any]) -> dict[str, Any]:
     """Version 2 names the thresholds of best F1; in version 1 they were among the validation's numbers."""
     found = Thresholds.of(header.get("metrics"), header.get("class_names", ()), "val")
-    return header | {"thresholds": None if found is None else found.model_dump()}
+    return header | {"thresholds": None if found is None else asdict(found)}
 
 
 def with_calibration(header: dict[str, Any]) -> dict[str, Any]:
