@@ -118,7 +118,8 @@ def test_the_best_is_on_top() -> None:
 
 
 def test_an_image_of_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="the image is 30x20 but the boxes belong to one of 300x200"):
+    message = r"the image is 20x30 but the boxes belong to one of 200x300 \(height x width\)"
+    with pytest.raises(ValueError, match=message):
         draw(np.zeros((20, 30, 3), np.uint8), one([0, 0, 1, 1], [1] * 4))
 
 

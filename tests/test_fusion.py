@@ -162,7 +162,7 @@ def test_a_cut_is_no_edge() -> None:
     assert whole.size == (60, 80)
     assert whole.boxes_xyxy.tolist() == [[50, 10, 80, 30], [30, 5, 40, 60]]
     assert whole.edge_std.tolist() == [[1, 1, 1, 1], [10, 1, 1, 1]]  # the image's border is an edge
-    with pytest.raises(ValueError, match="50x60 for a window of 10x60"):
+    with pytest.raises(ValueError, match=r"60x50 for a window of 60x10 \(height x width\)"):
         placed(part, (0, 0, 10, 60), (60, 80))
 
 

@@ -172,7 +172,8 @@ def test_decompression_bomb_is_refused_by_its_header(
     with pytest.raises(ValueError, match="more than 80000000 pixels; shrink it"):
         read_image(header_only(width, 10_000))
     (tmp_path / "bomb.png").write_bytes(header_only(width, 10_000))
-    with pytest.raises(ValueError, match=r"bomb\.png: .*more than 80000000 pixels; shrink it"):
+    size = rf"(10000x{width} \(height x width\), )?"  # of the largest Pillow does not say it
+    with pytest.raises(ValueError, match=rf"bomb\.png: {size}more than 80000000 pixels; shrink it"):
         image_size(tmp_path / "bomb.png")
 
 

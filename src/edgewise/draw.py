@@ -52,9 +52,9 @@ def draw(image: UInt8[np.ndarray, "H W 3"], detections: Detections, inset: int |
     Raises ValueError where the image is not of `detections.size`, or the distributions were not kept.
     """
     if image.shape[:2] != detections.size:
-        given, expected = (f"{width}x{height}" for height, width in (image.shape[:2], detections.size))
+        given, expected = (f"{height}x{width}" for height, width in (image.shape[:2], detections.size))
         raise ValueError(
-            f"the image is {given} but the boxes belong to one of {expected} (width x height); "
+            f"the image is {given} but the boxes belong to one of {expected} (height x width); "
             "give the original image, upright"
         )
     if inset is not None:

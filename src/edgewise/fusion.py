@@ -118,7 +118,7 @@ def placed(detections: Detections, window: Window, size: tuple[int, int]) -> Det
     if detections.size != (y2 - y1, x2 - x1):
         height, width = detections.size
         raise ValueError(
-            f"detections in {width}x{height} for a window of {x2 - x1}x{y2 - y1} (width x height)"
+            f"detections in {height}x{width} for a window of {y2 - y1}x{x2 - x1} (height x width)"
         )
     height, width = size
     boxes = detections.boxes_xyxy + np.array([x1, y1, x1, y1], detections.boxes_xyxy.dtype)

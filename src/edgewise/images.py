@@ -62,7 +62,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     image, name = _open(Path(path))
     with image:
         if image.width * image.height > MAX_PIXELS:
-            raise ValueError(_too_large(name, f"{image.width}x{image.height} (width x height), "))
+            raise ValueError(_too_large(name, f"{image.height}x{image.width} (height x width), "))
         # Pillow decodes a whole PNG to look for EXIF behind its pixels, where hardly anyone writes it
         told = image.format != "PNG" or "exif" in image.info
         turned = told and _orientation(image) >= 5
@@ -127,7 +127,7 @@ def _open(source: str | Path | bytes) -> tuple[Image.Image, str]:
 
 def _decode(image: Image.Image, name: str) -> np.ndarray:
     if image.width * image.height > MAX_PIXELS:
-        raise ValueError(_too_large(name, f"{image.width}x{image.height} (width x height), "))
+        raise ValueError(_too_large(name, f"{image.height}x{image.width} (height x width), "))
     if image.format == "EPS":  # Pillow would hand it to Ghostscript
         raise ValueError(f"{name}: PostScript is a program and is not run; export it as PNG")
     try:

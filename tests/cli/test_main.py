@@ -220,12 +220,13 @@ def test_what_is_in_a_checkpoint_with_undefined_scores(edgewise: Edgewise, tmp_p
 
     from edgewise import checkpoint
 
-    det = Detector(tiny_config(2), ["[bold]", "cat"], device="cpu")
+    det = Detector(tiny_config(2).updated({"size": (64, 96)}), ["[bold]", "cat"], device="cpu")
     metrics = {"ap": None, "ap50": 0.25}
     recipe = {"batch": 16, "schedule": {"epochs": 50}, "augment": {"crop": 0.4, "flip": 0.0}}
     whole = replace(det.checkpoint(), step=1200, metrics=metrics, recipe=recipe)
     checkpoint.save(tmp_path / "a.safetensors", whole)
     _, text = edgewise("info", tmp_path / "a.safetensors")
+    assert "tiny, 64x96 (height x width)" in text
     assert "2: [bold], cat" in text
     assert "1,200 steps" in text
     assert "schedule.epochs 50, batch 16, augment.crop 0.4; " in text

@@ -1,6 +1,7 @@
 """Training, validation, test: their usual names, and the validation split made where there is none."""
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from edgewise.data.records import RawSplit
+from edgewise.images import SUFFIXES
 from edgewise.spelling import unknown
 
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
@@ -41,12 +43,13 @@ def split_of(file: Path) -> str | None:
 
 
 def by_split(files: Sequence[Path]) -> dict[str, Path]:
-    """The file of each split among those of a kind, in the order of SPLITS; a lone one may be train.
+    """The file of each split among those of a kind, in the order of SPLITS.
 
-    ValueError for two of a split.
+    A lone one that says none is what the only folder of images near it says, else train. ValueError for two
+    of a split.
     """
     if len(files) == 1:
-        return {split_of(files[0]) or "train": files[0]}
+        return {split_of(files[0]) or _split_near(files[0]) or "train": files[0]}
     found = {name: [one for one in files if split_of(one) == name] for name in SPLITS}
     for name, paths in found.items():
         if len(paths) > 1:
@@ -58,6 +61,23 @@ def by_split(files: Sequence[Path]) -> dict[str, Path]:
             "test, or give the path of one"
         )
     return {name: paths[0] for name, paths in found.items() if paths}
+
+
+def _split_near(file: Path) -> str | None:
+    """The split that the only folder of images beside a file is called, or beside the folder it is in."""
+    for base in (file.parent, file.parent.parent):
+        folders = [one for one in (base, *base.glob("*/"), *base.glob("images/*/")) if _has_images(one)]
+        if folders:
+            return split_in(folders[0].name) if folders[0] != base and len(folders) == 1 else None
+    return None
+
+
+def _has_images(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as found:
+            return any(one.name.lower().endswith(SUFFIXES) for one in found)
+    except OSError:  # not ours to look into
+        return False
 
 
 def with_validation(splits: dict[str, RawSplit]) -> dict[str, RawSplit]:

@@ -247,6 +247,19 @@ def test_a_file_is_any_split(tmp_path: Path) -> None:
     assert len(open_dataset(path, "test")) == 3
 
 
+@pytest.mark.parametrize("json_name", ["annotations.json", "annotations/boxes.json"])
+@pytest.mark.parametrize("images", ["test", "images/valid"])
+def test_a_file_that_says_no_split_is_of_the_one_its_images_are(
+    tmp_path: Path, json_name: str, images: str
+) -> None:
+    path, name = write(tmp_path, coco(), json_name, images), split_name(images.split("/")[-1])
+    for data in (tmp_path, path):
+        assert available_splits(data) == {name: path}
+        assert open_dataset(data, name).paths[0] == tmp_path / images / "0.png"
+    write(tmp_path, coco(), json_name, (Path(images).parent / "train").as_posix())
+    assert available_splits(tmp_path) == {"train": path}  # it may be of either
+
+
 def test_split_names() -> None:
     assert [split_name(name) for name in ("train", "valid", "Validation", "val", "test")] == [
         "train", "val", "val", "val", "test"
@@ -335,8 +348,8 @@ BOX = "annotation 5: box [x1, y1, x2, y2] is"
     [
         ("images", 1, {"id": 10}, "image 10: 1.png is not the first image of this id"),
         ("images", 1, {"id": "11"}, "image number 1: id is '11'; expected an integer >= 0"),
-        ("images", 1, {"width": None}, "image 11: Nonex30 pixels (width x height); expected integers"),
-        ("images", 1, {"height": 0}, "image 11: 40x0 pixels (width x height); expected integers >= 1"),
+        ("images", 1, {"width": None}, "image 11: 30xNone pixels (height x width); expected integers"),
+        ("images", 1, {"height": 0}, "image 11: 0x40 pixels (height x width); expected integers >= 1"),
         ("images", 1, {"file_name": ""}, "image 11: file_name is ''; expected a text"),
         ("images", 1, {"file_name": "/etc/x.png"}, "image 11: file_name '/etc/x.png' leads out of the image"),
         ("images", 1, {"file_name": "a/../../x.png"}, "leads out of the image folder; expected a"),

@@ -309,7 +309,7 @@ class _File:
         self._add(
             "entry-malformed",
             f"image {one['id']}",
-            f"{width!r}x{height!r} pixels (width x height); expected integers >= 1",
+            f"{height!r}x{width!r} pixels (height x width); expected integers >= 1",
         )
         return None
 
