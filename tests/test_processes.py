@@ -1,12 +1,13 @@
 """What processes tell one another, in two of them and alone."""
 
 from edgewise.processes import Processes
+from edgewise.train.distributed import Group
 from tests.train.group import everything, in_two
 
 
 def test_processes_tell_one_another() -> None:
     assert in_two(everything) == (
-        Processes(0, 2),
+        Group(0, 2),
         [0, 1],
         (2, 1),
         (1.0, 1.0),

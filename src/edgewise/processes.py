@@ -1,12 +1,8 @@
-"""What the processes of a run tell one another. Alone, every answer is one's own and nothing is sent."""
+"""What the processes of a run tell one another. Alone, every answer is one's own and nothing is sent. No torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
-
-import torch
-from torch import Tensor
-from torch import distributed as dist
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
@@ -14,7 +10,7 @@ N = TypeVar("N", int, float)
 
 @dataclass(frozen=True)
 class Processes:
-    """This process and how many there are; `train.distributed.joined` makes those of a running group.
+    """One process alone; `train.distributed.joined` makes the `Group` of those that run together.
 
     Every method but `share` is a meeting: all processes call it, in the same order. Numbers and objects
     travel by the host, tensors by the device they are on.
@@ -34,11 +30,11 @@ class Processes:
 
     def sums(self, numbers: Sequence[N]) -> tuple[N, ...]:
         """The sum of each number over all processes, in one message."""
-        return self._reduced(numbers, "SUM")
+        return tuple(numbers)
 
     def largest(self, number: int) -> int:
         """The largest of all processes' numbers."""
-        return self._reduced([number], "MAX")[0]
+        return number
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is up in any process."""
@@ -48,45 +44,18 @@ class Processes:
         """Until all are here."""
         self.any(False)
 
-    def _reduced(self, numbers: Sequence[N], how: str) -> tuple[N, ...]:
-        if self.count == 1:
-            return tuple(numbers)
-        whole = all(isinstance(one, int) for one in numbers)
-        packed = torch.tensor(numbers, dtype=torch.int64 if whole else torch.float64)
-        dist.all_reduce(packed, getattr(dist.ReduceOp, how))
-        return tuple(packed.tolist())
-
-    @torch.no_grad()
-    def add(self, tensors: Sequence[Tensor]) -> None:
+    def add(self, tensors: Sequence[Any]) -> None:
         """Puts into each tensor its sum over all processes, in one message."""
-        if self.count == 1 or not tensors:
-            return
-        packed = torch.cat([one.flatten() for one in tensors])
-        dist.all_reduce(packed)
-        for one, total in zip(tensors, packed.split([one.numel() for one in tensors]), strict=True):
-            one.copy_(total.view_as(one))
 
-    @torch.no_grad()
-    def average(self, tensors: Sequence[Tensor]) -> None:
+    def average(self, tensors: Sequence[Any]) -> None:
         """Puts into each tensor its mean over all processes."""
-        if self.count > 1 and tensors:
-            self.add(tensors)
-            torch._foreach_div_(list(tensors), self.count)
 
     def gathered(self, value: T) -> list[T]:
         """Every process' value by rank in the main process; none in the others."""
-        if self.count == 1:
-            return [value]
-        values: list[Any] | None = [None] * self.count if self.main else None
-        dist.gather_object(value, values)
-        return values or []
+        return [value]
 
     def told(self, value: T | None) -> T:
         """The main process' value in all processes; what the others give is not read."""
-        if self.count > 1:
-            packed = [value]
-            dist.broadcast_object_list(packed)
-            (value,) = packed
         return value  # type: ignore[return-value]  # the main process gives one
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 from urllib.error import HTTPError
 from urllib.request import (
     HTTPDefaultErrorHandler,
@@ -19,9 +20,24 @@ from urllib.request import (
 import numpy as np
 import PIL.Image
 from jaxtyping import UInt8
-from torch import Tensor
 
 from edgewise.images import list_images, read_image
+
+
+@runtime_checkable
+class Tensor(Protocol):
+    """What is asked of torch's Tensor, which may not be installed."""
+
+    @property
+    def dtype(self) -> Any: ...
+
+    @property
+    def shape(self) -> Any: ...
+
+    def is_floating_point(self) -> bool: ...
+
+    def detach(self) -> Any: ...
+
 
 ImageLike = str | Path | PIL.Image.Image | np.ndarray | Tensor  # a str is a path, a pattern or a URL
 Source = ImageLike | Sequence[ImageLike]
@@ -114,13 +130,13 @@ def from_tensor(image: Tensor) -> UInt8[np.ndarray, "H W 3"]:
     """
     given = f"predict was given a tensor {str(image.dtype).removeprefix('torch.')} {list(image.shape)}"
     expected = "expected float [3, height, width] in [0, 1]"
-    if image.ndim == 4:
+    if len(image.shape) == 4:
         raise ValueError(f"{given}; {expected}; a batch is a list: list(images)")
-    if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
+    if len(image.shape) != 3 or image.shape[0] != 3 or 0 in image.shape:
         raise ValueError(f"{given}; {expected}")
     if not image.is_floating_point():
         raise ValueError(f"{given}; {expected}: image / 255")
-    pixels = image.detach().float().cpu().numpy()
+    pixels: np.ndarray = image.detach().float().cpu().numpy()
     low, high = pixels.min(), pixels.max()
     if not (low >= 0 and high <= 1):  # nan too
         raise ValueError(f"{given} with values from {low:g} to {high:g}; {expected}, without mean and std")

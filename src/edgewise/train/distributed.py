@@ -7,14 +7,14 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor, nn
 from torch import distributed as dist
-from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from edgewise.device import local_rank
@@ -22,8 +22,50 @@ from edgewise.model import DFine
 from edgewise.processes import ALONE, Processes
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 
 RESTARTS = 3  # of all processes after one died, each from the last checkpoint
+
+
+class Group(Processes):
+    """Several processes that torch.distributed has joined."""
+
+    def sums(self, numbers: Sequence[N]) -> tuple[N, ...]:
+        return self._reduced(numbers, "SUM")
+
+    def largest(self, number: int) -> int:
+        return self._reduced([number], "MAX")[0]
+
+    def _reduced(self, numbers: Sequence[N], how: str) -> tuple[N, ...]:
+        whole = all(isinstance(one, int) for one in numbers)
+        packed = torch.tensor(numbers, dtype=torch.int64 if whole else torch.float64)
+        dist.all_reduce(packed, getattr(dist.ReduceOp, how))
+        return tuple(packed.tolist())
+
+    @torch.no_grad()
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        if not tensors:
+            return
+        packed = torch.cat([one.flatten() for one in tensors])
+        dist.all_reduce(packed)
+        for one, total in zip(tensors, packed.split([one.numel() for one in tensors]), strict=True):
+            one.copy_(total.view_as(one))
+
+    @torch.no_grad()
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        if tensors:
+            self.add(tensors)
+            torch._foreach_div_(list(tensors), self.count)
+
+    def gathered(self, value: T) -> list[T]:
+        values: list[Any] | None = [None] * self.count if self.main else None
+        dist.gather_object(value, values)
+        return values or []
+
+    def told(self, value: T | None) -> T:
+        packed = [value]
+        dist.broadcast_object_list(packed)
+        return packed[0]  # type: ignore[return-value]  # the main process gives one
 
 
 @contextmanager
@@ -38,7 +80,7 @@ def joined() -> Iterator[Processes]:
         yield ALONE
         return
     if dist.is_initialized():
-        yield Processes(dist.get_rank(), dist.get_world_size())
+        yield Group(dist.get_rank(), dist.get_world_size())
         return
     local, here = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
     if "OMP_NUM_THREADS" not in os.environ:
@@ -47,7 +89,7 @@ def joined() -> Iterator[Processes]:
     if gpus and here <= torch.cuda.device_count():
         torch.cuda.set_device(local)
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
-    yield Processes(dist.get_rank(), dist.get_world_size())
+    yield Group(dist.get_rank(), dist.get_world_size())
     dist.destroy_process_group()  # not after an error: it may wait for processes that are gone
 
 
