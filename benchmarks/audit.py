@@ -5,16 +5,15 @@
 
 A twentieth of the boxes, drawn by seed, is made wrong in one of three ways: moved by 8 % of the box's sides
 in a random direction, one edge moved by 15 % of the side across, or all edges moved out or in by 8 %. Boxes
-are ranked by `edgewise audit`'s probability and, for comparison, by IoU with the same detections. A real set
-has mistakes of its own, which count as false alarms here, in both rankings. Boxes without a detection come
-last.
+are ranked by the probability of `edgewise audit`, of the detector calibrated on the val split and as it was,
+and, for comparison, by IoU with the same detections. A real set has mistakes of its own, which count as false
+alarms here, in all rankings. Boxes without a detection are not found.
 """
 
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cyclopts
 import numpy as np
@@ -31,6 +30,7 @@ from edgewise.sample import Sample
 from edgewise.uses.audit import Audit, Suspect, audit
 
 SHARE = 0.05  # of the boxes
+CALIBRATED, RAW, IOU = "error bars, calibrated", "error bars, raw", "IoU"
 Place = tuple[int, int]  # image, box of its Sample
 Harm = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # a box_xyxy [4] → a wrong one
 
@@ -102,7 +102,7 @@ def curve(hit: np.ndarray, total: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scores(hit: np.ndarray, total: int) -> dict[str, float]:
-    """Average precision over all wrong boxes, and precision at as many ranks as there are."""
+    """Average precision over all wrong boxes; precision, and so recall, at as many ranks as there are."""
     _, precision = curve(hit, total)
     return {
         "average_precision": float(precision[hit].sum() / total),
@@ -125,35 +125,54 @@ def replayed(found: list[Detections]) -> Callable[[list[np.ndarray]], list[Detec
     return lambda images: [next(rest) for _ in images]
 
 
-RANKINGS: dict[str, Callable[[Suspect], float]] = {"error bars": lambda one: one.probability, "IoU": iou}
+def improbability(one: Suspect) -> float:
+    return one.probability
 
 
-def plot(curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]], path: Path) -> None:
-    """Precision over recall of each ranking, a panel a kind of mistake; all seeds pooled."""
-    figure = Figure(figsize=(4 * len(curves), 3.8), dpi=130, layout="constrained")
+RANKINGS: dict[str, Callable[[Suspect], float]] = {CALIBRATED: improbability, RAW: improbability, IOU: iou}
+Hits = dict[str, dict[str, list[np.ndarray]]]  # by mistake, ranking and seed
+
+
+def measured(
+    source: AnnotatedImages, samples: list[Sample], detector: Detector, seeds: int
+) -> tuple[Hits, int]:
+    """What every ranking finds of every kind of mistake; and how many boxes are wrong each time."""
+    calibrated, raw = (recorded(samples, one) for one in (detector, detector.uncalibrated()))
+    found: Hits = {harm: {name: [] for name in RANKINGS} for harm in HARMS}
+    for harm, spoil in HARMS.items():
+        for seed in range(seeds):
+            bad = harmed(source, samples, spoil, seed)
+            by_raw = audit(bad, replayed(raw))
+            audits = {CALIBRATED: audit(bad, replayed(calibrated)), RAW: by_raw, IOU: by_raw}
+            for name, key in RANKINGS.items():
+                found[harm][name].append(hits(audits[name], bad.wrong, key))
+    return found, len(bad.wrong)
+
+
+def plot(found: Hits, total: int, path: Path) -> None:
+    """Precision over recall of each ranking, a panel a kind of mistake; the mean over seeds at each rank."""
+    figure = Figure(figsize=(4 * len(found), 3.8), dpi=130, layout="constrained")
     for axes, (harm, rankings) in zip(
-        figure.subplots(1, len(curves), sharey=True), curves.items(), strict=True
+        figure.subplots(1, len(found), sharey=True), found.items(), strict=True
     ):
-        for name, (recall, precision) in rankings.items():
-            axes.plot(recall, precision, label=name)
+        for (name, seeds), colour in zip(rankings.items(), ("C0", "C9", "C1"), strict=True):
+            ranks = min(map(len, seeds))
+            axes.plot(*curve(np.mean([hit[:ranks] for hit in seeds], 0), total), label=name, color=colour)
         axes.axhline(SHARE, color="0.7", linewidth=1, linestyle=":", label="chance")
         axes.set(title=harm, xlabel="recall", xlim=(0, 1), ylim=(0, 1))
         axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("precision")
-    figure.axes[0].legend()
+    figure.axes[0].legend(frameon=False)
     figure.savefig(path)
 
 
-def table(result: dict[str, Any]) -> str:
+def table(mistakes: dict[str, dict[str, list[dict[str, float]]]]) -> str:
     lines = ["| mistake | ranking | average precision | precision at k |", "|---|---|---|---|"]
-    for harm, rankings in result["mistakes"].items():
-        for name, one in rankings.items():
-            ap, at_k = (
-                np.array([seed[key] for seed in one]) for key in ("average_precision", "precision_at_k")
-            )
-            cells = (
-                f"{values.mean():.3f} ± {values.std(ddof=min(1, len(one) - 1)):.3f}" for values in (ap, at_k)
-            )
+    for harm, rankings in mistakes.items():
+        for name, seeds in rankings.items():
+            columns = ([one[key] for one in seeds] for key in ("average_precision", "precision_at_k"))
+            cells = (f"{np.mean(column):.3f} ± {np.std(column, ddof=1):.3f}" for column in columns)
             lines.append(f"| {harm} | {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -170,42 +189,31 @@ def main(
     """Writes result.json, table.md and curves.png into OUT. DATA is a data set; "scenes" are COUNT scenes."""
     torch.set_num_threads(1)
     detector = Detector.from_pretrained(checkpoint, device="cpu")
-    source = SceneDataset(count, 0, split) if data == "scenes" else open_dataset(data, split)
+    scenes = data == "scenes"
+    if detector.calibration is None:
+        detector.calibrate(SceneDataset(count, 0, "val") if scenes else data)
+    source = SceneDataset(count, 0, split) if scenes else open_dataset(data, split)
     samples = [source[index] for index in range(len(source))]
-    found = recorded(samples, detector)
-    result: dict[str, Any] = {
+    found, total = measured(source, samples, detector, seeds)
+    mistakes = {
+        harm: {name: [scores(hit, total) for hit in seeds] for name, seeds in rankings.items()}
+        for harm, rankings in found.items()
+    }
+    result = {
         "checkpoint": str(checkpoint),
         "data": data,
         "split": split,
         "images": len(samples),
         "boxes": sum(len(one.labels) for one in samples),
-        "calibrated": detector.calibration is not None,
-        "mistakes": {},
+        "wrong": total,
+        "mistakes": mistakes,
         **provenance(),
     }
-    curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
-    for harm, spoil in HARMS.items():
-        pooled: dict[str, list[np.ndarray]] = {name: [] for name in RANKINGS}
-        numbers: dict[str, list[dict[str, float]]] = {name: [] for name in RANKINGS}
-        for seed in range(seeds):
-            bad = harmed(source, samples, spoil, seed)
-            audited = audit(bad, replayed(found))
-            for name, key in RANKINGS.items():
-                hit = hits(audited, bad.wrong, key)
-                numbers[name].append(scores(hit, len(bad.wrong)))
-                pooled[name].append(hit)
-        result["mistakes"][harm] = numbers
-        total = len(bad.wrong)
-        shortest = {name: min(map(len, all_)) for name, all_ in pooled.items()}
-        curves[harm] = {
-            name: curve(np.mean([hit[: shortest[name]] for hit in all_], 0), total)
-            for name, all_ in pooled.items()
-        }
     out.mkdir(parents=True, exist_ok=True)
     (out / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    (out / "table.md").write_text(table(result), encoding="utf-8")
-    plot(curves, out / "curves.png")
-    print(table(result))
+    (out / "table.md").write_text(table(mistakes), encoding="utf-8")
+    plot(found, total, out / "curves.png")
+    print(table(mistakes))
 
 
 if __name__ == "__main__":

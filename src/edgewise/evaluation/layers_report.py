@@ -14,13 +14,13 @@ from edgewise.evaluation.layers import LEAST_SAVED, MOST_LOST, Point, Profile, r
 from edgewise.extras import require
 
 COLUMNS = ("layers", "queries", "AP", "AP50", "AP75", "lost", "ms", "saved", "whole", "twice", "ρ")
-COVERED = ("held", "all 4")
+COVERED = ("held", "all")
 LEGEND = (
     "lost: points of AP, its hundredths; ms: the decoder, for one image, and saved the share of its time; "
     "whole: with all before it; twice: share of duplicates; ρ: rank correlation of spread and error of "
     "matched edges"
 )
-COVERED_LEGEND = "; held, all 4: what calibrated 90 % intervals hold, by edge and of all four together"
+COVERED_LEGEND = "; held, all: % of edges, and of boxes with all four, inside calibrated 90 % intervals"
 
 
 def write_profile(found: Profile, folder: str | Path) -> None:
@@ -40,7 +40,7 @@ def legend(found: Profile) -> str:
 
 def table(points: tuple[Point, ...], title: str) -> Table:
     """One row a point, for `rich.print`."""
-    own = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    own = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)  # 80 columns
     for name in _columns(points):
         own.add_column(name, justify="right", no_wrap=True)
     for one in points:
@@ -91,9 +91,9 @@ def _cells(one: Point, covered: bool) -> list[str]:
     spent = [_number(one.lost, 2), f"{one.decoder_ms:.1f}", f"{one.saved:.0%}", f"{one.whole_ms:.1f}"]
     if one.exit:
         return what + quality + spent
-    honest = [one.duplicates, one.rank_correlation]
-    honest += [one.coverage, one.joint_coverage] if covered else []
-    return what + quality + spent + [_number(value, 3) for value in honest]
+    honest = [f"{one.duplicates:.1%}", _number(one.rank_correlation, 2)]
+    held = [_number(100 * value, 1) for value in (one.coverage, one.joint_coverage)]
+    return what + quality + spent + honest + (held if covered else [])
 
 
 def _number(value: float, digits: int) -> str:
