@@ -20,7 +20,7 @@ from edgewise.predict.layers import LayerPredictor, Times
 
 
 def table(name: str, times: Times, queries: int) -> list[str]:
-    """A row for each number of layers: of a decoder that has no more, and of one that stops there by itself."""
+    """A row for each number of layers: of a decoder that has no more, and of one that stops there itself."""
     layers = max(layer for layer, _ in times.decoder)
     whole = times.decoder[layers, queries]
     lines = [
@@ -51,8 +51,8 @@ def main(*sizes: str, side: int = 640, repeats: int = 7, out: Path = Path("runs/
     facts = ", ".join(f"{key} {value}" for key, value in provenance().items())
     lines = ["# Time of the decoder, layer by layer", ""]
     lines += [
-        f"Random weights: times, no AP. Medians of {repeats} turns on one CPU thread, images of {side}x{side} "
-        f"pixels; {facts}.",
+        f"Random weights: times, no AP. Medians of {repeats} turns on one CPU thread, images of {side}x{side}"
+        f" pixels; {facts}.",
         "",
     ]
     for name in sizes:
