@@ -219,27 +219,24 @@ class Detector:
         """COCO metrics on a split of an annotated data set: `.ap`, `.ap50`, `.per_class`, `.to_dict()`.
 
         `data` is what `train` takes, or a data set that is open already, whatever `split` says. With `out`,
-        `metrics.json`, curves and a gallery of the worst images are written there. Of a calibrated detector
-        the metrics have `honesty` too, and its tables and diagrams are written.
+        `metrics.json`, curves and a gallery of the worst images are written there. `.honesty` says whether
+        error bars and scores keep their word, raw ones where the detector is not calibrated; its tables and
+        diagrams are written too.
         """
         from edgewise.data.open import open_dataset
-        from edgewise.evaluation.calibration.pairs import Collector
+        from edgewise.evaluation.calibration.pairs import LayerWatch
         from edgewise.evaluation.calibration.run import measured
         from edgewise.evaluation.report import write_evaluation
         from edgewise.evaluation.run import AnnotatedImages, evaluate
 
         dataset = data if isinstance(data, AnnotatedImages) else open_dataset(data, split)
-        predictor = self.predictor(size)
-        if self.calibration is None:
-            found = evaluate(dataset, predictor.predict_arrays, batch=batch, progress=progress)
-        else:
-            watch = Collector(dataset, self.enough(dataset))
-            predict = partial(predictor.predict_arrays, edges=True)
-            found = evaluate(dataset, predict, batch=batch, progress=progress, watch=watch.add)
-            honesty = measured(watch.outcome(), self.calibration, dataset.class_names)
-            if honesty is not None:
-                found = replace(found, metrics=replace(found.metrics, honesty=honesty.to_dict()))
-            if honesty is not None and out is not None:
+        layers = self.predictor(size).predict_layers
+        watch = LayerWatch(dataset, layers, self.enough(dataset), self.uncalibrated().enough(dataset))
+        found = evaluate(dataset, watch.predict, batch=batch, progress=progress, watch=watch.add)
+        honesty = measured(watch.outcome(), watch.before(), self.calibration, dataset.class_names)
+        if honesty is not None:
+            found = replace(found, metrics=replace(found.metrics, honesty=honesty.to_dict()))
+            if out is not None:
                 honesty.write(out)
         if out is not None:
             write_evaluation(dataset, found, out)

@@ -60,7 +60,11 @@ def seeing(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ) -> list[Detections]:
         return [_seen(self, boxes[image.tobytes()], edges) for image in images]
 
+    def predict_layers(self: Predictor, images: Sequence[np.ndarray]) -> list[tuple[Detections, ...]]:
+        return [(one,) for one in predict_arrays(self, images, edges=True)]
+
     monkeypatch.setattr(Predictor, "predict_arrays", predict_arrays)
+    monkeypatch.setattr(Predictor, "predict_layers", predict_layers)
 
 
 def _seen(predictor: Predictor, sample: Any, edges: bool) -> Detections:
@@ -142,8 +146,22 @@ def test_thresholds_keep_the_same_detections_and_calibrating_again_changes_nothi
     assert detector.calibration == first
 
 
-def test_an_uncalibrated_detector_is_evaluated_without_honesty(weights: Path, data: Path) -> None:
-    metrics = Detector.from_pretrained(weights, device="cpu").evaluate(data, "test")
+def test_an_uncalibrated_detector_is_told_how_honest_its_raw_error_bars_are(
+    weights: Path, data: Path, tmp_path: Path, edgewise: Edgewise
+) -> None:
+    code, text = edgewise("evaluate", weights, data, "--split", "test", "--out", tmp_path)
+    assert code == 0, text
+    assert "raw 90 % intervals hold" in text
+    numbers = json.loads((tmp_path / "metrics.json").read_text())["honesty"]
+    assert numbers["own"] == "raw distribution"
+    assert numbers["joint"]["coverage"]["90"]["value"] < 0.7  # errors are twice what it says
+    assert "# Honesty, not calibrated" in (tmp_path / "honesty.md").read_text()
+
+
+def test_an_untrained_detector_has_no_honesty(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # what finds every box
+    bare = Detector(tiny_config(len(CLASS_NAMES)), CLASS_NAMES, device="cpu")
+    metrics = bare.evaluate(data, "train")
     assert metrics.honesty is None
     assert "honesty" not in metrics.to_dict()
 

@@ -18,6 +18,7 @@ from edgewise.predict.predictor import Predictor
 from edgewise.structures import EncoderOutput, InitialOutput, LayerOutput, ModelOutput
 from edgewise.thresholds import Thresholds
 from tests.test_detections import promise
+from tests.train.tiny import tiny_config, tiny_model
 
 QUERIES, CLASSES = 6, 2
 
@@ -147,6 +148,23 @@ def test_error_bars_are_the_same_alone_and_in_a_batch() -> None:
             for a, b in zip(bars(expected), bars(other), strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
     assert one(predictor.predict(pictures[0], 0.0)).edges is None
+
+
+def test_layers_are_raw_up_to_the_last() -> None:
+    model = tiny_model(config=tiny_config(2)).eval()
+    predictor, pictures = tiny(model), [picture(0, 40, 60), picture(1, 96, 31)]
+    predictor.calibration = promise(temperature=(0.5, 1.0, 2.0, 3.0), floor=(0.1, 0.0, 0.2, 0.0))
+    found = predictor.predict_layers(pictures)
+    assert [len(layers) for layers in found] == [model.config.decoder.num_layers] * 2
+    for layers, expected in zip(found, predictor.predict_arrays(pictures, edges=True), strict=True):
+        assert [one.calibrated for one in layers] == [False] * (len(layers) - 1) + [True]
+        for a, b in zip(bars(layers[-1]), bars(expected), strict=True):
+            np.testing.assert_array_equal(a, b)
+    predictor.calibration = None
+    predictor.model = model.at(layers=1)
+    for layers, expected in zip(found, predictor.predict_arrays(pictures, edges=True), strict=True):
+        same(layers[0], expected)
+    assert predictor.predict_layers([]) == []
 
 
 def test_threshold() -> None:

@@ -40,8 +40,8 @@ def evaluate(
     batch
         Images a forward pass.
     out
-        Folder for metrics.json, classes.csv, confusion matrix, precision-recall and F1 curves and the worst
-        images.
+        Folder for metrics.json, classes.csv, confusion matrix, precision-recall and F1 curves, the worst
+        images, and honesty.md: whether error bars and scores keep their word, with diagrams.
     save_thresholds
         Store each class's score threshold of best F1 in the checkpoint, for predict --threshold auto.
     device

@@ -54,7 +54,7 @@ class Metrics:
     boxes are in no mean. `duplicate_rate`: the share of detections scored at least `best_threshold` that
     overlap a better one of their class by an IoU of 0.7 or more; a model without suppression of its own
     should keep it near zero. `honesty`: the numbers of `evaluation.calibration.honesty` with a `summary` in
-    words, for a calibrated detector.
+    words; None where it was not measured, or nothing was found.
     """
 
     ap: float
@@ -309,7 +309,7 @@ def _accumulate(
 
     -1 where a class has no boxes of that area.
     """
-    hotcoco = require("hotcoco", "train")
+    hotcoco = require("hotcoco", "evaluate")
     truth = hotcoco.COCO(
         {
             "images": [{"id": index} for index in range(num_images)],

@@ -85,7 +85,7 @@ def confusion_plot(matrix: Confusion, path: str | Path) -> None:
     spacious = classes <= SPACIOUS
     cell, letters = (0.8, 9.0) if spacious else (0.36, 7.0) if classes <= 30 else (0.19, 5.0)
     side = (classes + 1) * cell
-    figure = require("matplotlib.figure", "train").Figure(
+    figure = require("matplotlib.figure", "evaluate").Figure(
         figsize=(max(side, 2.4) + 2.8, max(side, 2.4) + 1.8), dpi=140, layout="constrained"
     )
     axes = figure.subplots()

@@ -52,7 +52,7 @@ def _best(one: ClassMetrics | Metrics) -> str:
 
 def _canvas(x: str, y: str) -> tuple[Any, Any]:
     """A figure of its own: pyplot's global state and the screen stay out of it."""
-    figure = require("matplotlib.figure", "train").Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    figure = require("matplotlib.figure", "evaluate").Figure(figsize=(8, 5), dpi=120, layout="constrained")
     axes = figure.subplots()
     axes.set(xlabel=x, ylabel=y, xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(alpha=0.25)

@@ -1,9 +1,11 @@
 """From images of any kind to Detections, a batch at a time."""
 
+import copy
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +105,21 @@ class Predictor:
         ready: list[Ready] = [(*preprocess(check_array(image), self.size), None) for image in images]
         return self._detect(ready, self.least(threshold), max_detections, edges) if ready else []
 
+    def predict_layers(self, images: Sequence[np.ndarray]) -> list[tuple[Detections, ...]]:
+        """Of each of such arrays what every decoder layer says, whatever the score, with edges.
+
+        The last as `predict_arrays`; those before it raw, without calibration. An inference form that has no
+        scores but the last layer's gives that alone.
+        """
+        ready: list[Ready] = [(*preprocess(check_array(image), self.size), None) for image in images]
+        if not ready:
+            return []
+        output, every, raw = self._forward(ready), self.least(0.0), copy.copy(self)
+        raw.calibration = None
+        layers = [replace(output, layers=output.layers[:i]) for i in range(1, len(output.layers))]
+        before = [raw.decoded(one, ready, every, edges=True) for one in layers]
+        return list(zip(*before, self.decoded(output, ready, every, edges=True), strict=True))
+
     def _stream(
         self,
         images: list[ImageLike],
@@ -142,9 +159,12 @@ class Predictor:
     def _detect(
         self, ready: list[Ready], threshold: Scores, max_detections: int, edges: bool
     ) -> list[Detections]:
+        return self.decoded(self._forward(ready), ready, threshold, max_detections, edges)
+
+    def _forward(self, ready: Sequence[Ready]) -> ModelOutput:
         with torch.inference_mode(), evaluating(self.model):
-            output = self.model(self.batch(ready))
-        return self.decoded(output, ready, threshold, max_detections, edges)
+            output: ModelOutput = self.model(self.batch(ready))
+        return output
 
     def batch(self, ready: Sequence[Ready]) -> Float[Tensor, "B 3 H W"]:
         """Images as the model wants them: where its weights are, in their precision."""

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgewise.evaluation.calibration.baselines import CURVE, OTHERS, calibrated_spread
+from edgewise.evaluation.calibration.baselines import CURVE, NAIVE, OTHERS, RAW, calibrated_spread
 from edgewise.evaluation.calibration.crossfit import OURS, as_decoded, claimed, crossfit
 from edgewise.evaluation.calibration.fit import FOLDS, fit_calibration, folds
 from edgewise.evaluation.calibration.metrics import inside
@@ -60,3 +60,30 @@ def test_what_a_calibrated_detector_says_is_what_a_fit_claims() -> None:
     np.testing.assert_allclose(one.claims[OURS].joint_low, two.claims[OURS].joint_low)
     np.testing.assert_allclose(one.raw_scores, two.raw_scores, atol=1e-6)
     assert one.scores == pytest.approx(two.scores)
+
+
+def test_a_raw_detector_is_judged_by_what_it_says_itself() -> None:
+    whole = outcome(300, 30)
+    said = as_decoded(whole, None)
+    assert (said.own, *said.claims) == (RAW, RAW, *NAIVE)
+    np.testing.assert_allclose(said.spread, whole.pairs.edges.std)
+    place = CURVE.index(0.9)
+    interval = np.stack([said.claims[RAW].low[place], said.claims[RAW].high[place]], -1)
+    np.testing.assert_allclose(interval, whole.pairs.edges.interval(0.9))
+    np.testing.assert_array_equal(said.scores, said.raw_scores)
+
+
+def test_naive_ways_beside_a_detector_do_not_know_the_image_that_they_are_asked_about() -> None:
+    whole = outcome(300, 30)
+    fold = folds(30, FOLDS)[0][whole.pairs.image]
+    true = whole.pairs.true_xyxy + np.where(fold, 50, 0)[:, None]
+    other = Outcome(replace(whole.pairs, true_xyxy=true), whole.verdicts)
+    for name in NAIVE:
+        one, two = (as_decoded(each, None).claims[name].joint_low for each in (whole, other))
+        np.testing.assert_array_equal(one[:, fold], two[:, fold])
+        assert not np.array_equal(one[:, ~fold], two[:, ~fold])
+
+
+def test_few_pairs_have_no_naive_ways_beside_them() -> None:
+    few = outcome(300, 30)
+    assert set(as_decoded(Outcome(few.pairs[np.arange(99)], few.verdicts), None).claims) == {RAW}

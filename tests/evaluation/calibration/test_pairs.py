@@ -6,7 +6,8 @@ import pytest
 from edgewise.bins import bin_values
 from edgewise.detections import Detections
 from edgewise.edges import EdgeDistributions
-from edgewise.evaluation.calibration.pairs import Collector, collect
+from edgewise.evaluation.calibration.pairs import Collector, LayerWatch, collect
+from edgewise.evaluation.run import evaluate
 from edgewise.sample import Sample
 from tests.evaluation.fakes import FakeDataset, Oracle
 
@@ -88,6 +89,22 @@ def test_crowd_regions_are_neither_found_nor_missed() -> None:
     outcome = collect(Crowded(DATASET.boxes), oracle(), ENOUGH)
     assert (len(outcome.pairs), outcome.pairs.unmatched, outcome.pairs.missed) == (0, 0, 0)
     assert (len(outcome.verdicts.scores), len(outcome.verdicts.true_label)) == (0, 0)
+
+
+def test_a_watch_keeps_the_layers_and_evaluation_sees_the_last() -> None:
+    last, first = oracle(), oracle(shift=6, score=0.4)
+
+    def layers(images: list[np.ndarray]) -> list[tuple[Detections, ...]]:
+        stopped = images[0][0, 0, 0] == 12  # the last image's first layer is its last
+        return [(b,) if stopped else (a, b) for a, b in zip(first(images), last(images), strict=True)]
+
+    watch = LayerWatch(DATASET, layers, ENOUGH, np.array([0.3, 0.3]))
+    found = evaluate(DATASET, watch.predict, batch=2, watch=watch.add)
+    assert found.metrics.ap == 1
+    assert (len(watch.outcome().pairs), watch.outcome().pairs.num_images) == (3, 3)
+    before = watch.before()
+    assert list(before) == ["1"]
+    assert (len(before["1"].pairs), before["1"].pairs.unmatched, before["1"].pairs.num_images) == (0, 2, 2)
 
 
 def test_some_pairs_and_some_images() -> None:

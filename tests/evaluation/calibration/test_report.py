@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from edgewise.evaluation.calibration.baselines import NAIVE, RAW
 from edgewise.evaluation.calibration.crossfit import OURS
 from edgewise.evaluation.calibration.honesty import width_at
 from edgewise.evaluation.calibration.pairs import Outcome
 from edgewise.evaluation.calibration.plots import DIAGRAMS
 from edgewise.evaluation.calibration.report import Honesty, in_words, markdown
-from edgewise.evaluation.calibration.run import compared
+from edgewise.evaluation.calibration.run import compared, measured
 from tests.evaluation.calibration.outcomes import outcome
 from tests.test_calibration import SOURCE
 
@@ -54,7 +55,6 @@ def test_the_numbers_say_what_was_drawn() -> None:
 
 
 def test_the_width_at_a_coverage_lies_between_those_claimed() -> None:
-
     coverage, width = np.linspace(0.5, 0.98, 12), np.linspace(10, 34, 12)
     assert width_at(0.74, coverage, width) == pytest.approx(22)
     assert np.isnan(width_at(0.99, coverage, width))
@@ -76,6 +76,35 @@ def test_in_words_and_tables() -> None:
     assert in_words(found().numbers) in text
 
 
+def test_a_raw_detector_has_one_column_a_number_and_says_that_it_is_raw() -> None:
+    whole = outcome(500, 50)
+    raw = measured(whole, {"1": whole}, None, ("dog", "cat"))
+    assert raw is not None
+    assert "Honesty, not calibrated: 500 matched detections in 50 images: raw 90 % intervals" in str(raw)
+    page = markdown(raw.numbers)
+    assert "|  | pairs | NLL | CRPS | ENCE | spread | RMSE | ρ |" in page
+    assert f"| **{RAW}** |" in page
+    assert all(f"| {name} |" in page for name in NAIVE)
+    assert "than the best naive ones" in page
+    assert "calibrated" not in page
+
+
+def test_every_layer_has_a_row_of_all_its_numbers() -> None:
+    first, last = outcome(300, 50, scale=3.0), outcome(500, 50)
+    raw = measured(last, {"1": first}, None, ("dog", "cat"))
+    assert raw is not None
+    layers = raw.numbers["layers"]
+    assert list(layers) == ["1", "last"]
+    assert layers["1"]["pairs"] == 300
+    assert layers["1"]["nll_raw"] > layers["last"]["nll_raw"] == raw.numbers["edges"]["all"]["nll_raw"]
+    for key in ("crps_raw", "ence_raw", "sharpness", "rmse", "spearman", "coverage", "width"):
+        assert layers["last"][key] == raw.numbers["edges"]["all"][key]
+    assert layers["last"]["joint"] == raw.numbers["joint"]
+    assert layers["last"]["scores"] == raw.numbers["scores"]
+    rows = [line for line in markdown(raw.numbers).splitlines() if line.startswith(("| 1 ", "| last "))]
+    assert len(rows) == 2
+
+
 def test_what_is_undefined_is_none_and_a_dash() -> None:
     few = outcome(400, 40)
     one = compared(few, Outcome(few.pairs[np.array([0])], few.verdicts), SOURCE, ("dog", "cat"))
@@ -84,9 +113,12 @@ def test_what_is_undefined_is_none_and_a_dash() -> None:
 
 
 def test_files_are_written(tmp_path: Path) -> None:
-    found().write(tmp_path / "honesty")
-    names = {path.name for path in (tmp_path / "honesty").iterdir()}
-    assert names == {"honesty.json", "honesty.md", *DIAGRAMS}
-    for name in DIAGRAMS:
-        with Image.open(tmp_path / "honesty" / name) as picture:
-            assert picture.width > 600
+    raw = measured(outcome(300, 50), {}, None, ("dog", "cat"))
+    assert raw is not None
+    for one in (found(), raw):
+        folder = tmp_path / one.numbers["own"]
+        one.write(folder)
+        assert {path.name for path in folder.iterdir()} == {"honesty.json", "honesty.md", *DIAGRAMS}
+        for name in DIAGRAMS:
+            with Image.open(folder / name) as picture:
+                assert picture.width > 600

@@ -63,4 +63,5 @@ def test_few_pairs_and_other_classes_are_refused() -> None:
 
 def test_nothing_found_has_no_honesty() -> None:
     calibration, _ = calibrate(DATASET, noisy(), ENOUGH, split="val")
-    assert measured(collect(DATASET, noisy(), np.array([1.1, 1.1])), calibration, ("dog", "cat")) is None
+    nothing = collect(DATASET, noisy(), np.array([1.1, 1.1]))
+    assert measured(nothing, {}, calibration, ("dog", "cat")) is None

@@ -103,6 +103,8 @@ def _root_area(pairs: EdgePairs) -> np.ndarray:
     return root.repeat(4, 1)
 
 
+RAW = "raw distribution"
+
 NAIVE: dict[str, Method] = {
     "fixed width": _widths(lambda pairs: np.ones_like(pairs.sides)),
     "share of the side": _widths(_side),
@@ -111,7 +113,7 @@ NAIVE: dict[str, Method] = {
 """Methods that know nothing of the distributions."""
 
 OTHERS: dict[str, Method] = NAIVE | {
-    "raw distribution": raw,
+    RAW: raw,
     "recalibrated quantiles": recalibrated_quantiles,
 }
 """All that our calibration is compared with."""

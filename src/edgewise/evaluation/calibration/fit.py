@@ -44,19 +44,23 @@ def fit_calibration(outcome: Outcome, source: Source) -> Calibration:
     ).sealed()
 
 
+def enough(pairs: EdgePairs) -> bool:
+    """Whether pairs and images are as many as a level needs to mean something."""
+    return len(pairs) >= FEWEST_PAIRS and len(np.unique(pairs.image)) >= FEWEST_IMAGES
+
+
 def check_enough(pairs: EdgePairs, split: str) -> None:
     """ValueError, with the numbers needed, where pairs or images are too few for a level to mean something.
 
     Over the draw of n pairs the coverage of a level is Beta(k, n + 1 - k), k its conformal rank: that of a
     90 % interval from 100 of them has a standard deviation of 3 points.
     """
-    images = len(np.unique(pairs.image))
-    if len(pairs) < FEWEST_PAIRS or images < FEWEST_IMAGES:
+    if not enough(pairs):
         raise ValueError(
-            f"{len(pairs)} detections in {images} images of the {split} split found a box (same class, "
-            f"IoU {IOU} or more, score above the threshold); at least {FEWEST_PAIRS} in {FEWEST_IMAGES} "
-            "images are needed, which hold a 90 % interval to 90 % give or take 3; annotate more images, or "
-            "name a larger split"
+            f"{len(pairs)} detections in {len(np.unique(pairs.image))} images of the {split} split found a "
+            f"box (same class, IoU {IOU} or more, score above the threshold); at least {FEWEST_PAIRS} in "
+            f"{FEWEST_IMAGES} images are needed, which hold a 90 % interval to 90 % give or take 3; "
+            "annotate more images, or name a larger split"
         )
 
 

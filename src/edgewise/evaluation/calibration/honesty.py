@@ -1,6 +1,7 @@
 """Honesty in numbers: what was claimed of pairs, held against what is true."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import nan
 from typing import Any
 
@@ -9,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from edgewise.evaluation.calibration import metrics as m
 from edgewise.evaluation.calibration.baselines import CURVE, NAIVE, Claims
-from edgewise.evaluation.calibration.crossfit import OURS, Claimed
+from edgewise.evaluation.calibration.crossfit import Claimed, in_the_raw
 from edgewise.evaluation.calibration.pairs import EdgePairs, Outcome
 
 EDGES = ("left", "top", "right", "bottom")
@@ -17,9 +18,17 @@ SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**
 """COCO's, by the area of the true box in pixels."""
 
 
-def honesty(outcome: Outcome, said: Claimed, class_names: Sequence[str], seed: int = 0) -> dict[str, Any]:
+def honesty(
+    outcome: Outcome,
+    said: Claimed,
+    class_names: Sequence[str],
+    layers: Mapping[str, Outcome] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
     """All numbers as plain JSON values: counts, `edges`, `joint`, `sizes`, `classes`, `scores`, `methods`.
 
+    These are of what was `said`, by the method `own`; `methods` has those it is compared with too. `layers`:
+    what each of the decoder `layers` said, raw.
     Coverage and width are {"value", "low", "high"}: the last two bound 95 % of the bootstrap over images.
     Lengths are pixels. None where undefined.
     """
@@ -27,20 +36,39 @@ def honesty(outcome: Outcome, said: Claimed, class_names: Sequence[str], seed: i
     groups = {name: _within(pairs, *bounds) for name, bounds in SIZES.items()}
     classes = {name: pairs.labels == label for label, name in enumerate(class_names)}
     numbers = {
-        "pairs": len(pairs),
-        "images": pairs.num_images,
-        "unmatched_detections": pairs.unmatched,
-        "missed_boxes": pairs.missed,
+        "own": said.own,
+        **_counts(pairs),
         "edges": {name: _edges(pairs, said, slice(edge, edge + 1), seed) for edge, name in enumerate(EDGES)}
         | {"all": _edges(pairs, said, slice(0, 4), seed)},
-        "joint": _joint(pairs, said.claims[OURS], seed),
+        "joint": _joint(pairs, said.claims[said.own], seed),
         "sizes": {name: _group(pairs, said, rows, seed) for name, rows in groups.items() if rows.any()},
         "classes": {name: _group(pairs, said, rows, seed) for name, rows in classes.items() if rows.any()},
         "scores": _scores(outcome, said),
         "methods": _methods(pairs, said, seed),
+        "layers": {name: _layer(one, seed) for name, one in (layers or {}).items() if len(one.pairs)},
     }
     plain: dict[str, Any] = _plain(numbers)
     return plain
+
+
+def _counts(pairs: EdgePairs) -> dict[str, int]:
+    return {
+        "pairs": len(pairs),
+        "images": pairs.num_images,
+        "unmatched_detections": pairs.unmatched,
+        "missed_boxes": pairs.missed,
+    }
+
+
+def _layer(outcome: Outcome, seed: int) -> dict[str, Any]:
+    """What one decoder layer said, raw."""
+    pairs, said = outcome.pairs, in_the_raw(outcome)
+    return {
+        **_counts(pairs),
+        **_edges(pairs, said, slice(0, 4), seed),
+        "joint": _joint(pairs, said.claims[said.own], seed),
+        "scores": _scores(outcome, said),
+    }
 
 
 def _within(pairs: EdgePairs, low: float, high: float) -> Bool[np.ndarray, " M"]:
@@ -51,11 +79,12 @@ def _within(pairs: EdgePairs, low: float, high: float) -> Bool[np.ndarray, " M"]
 
 def _group(pairs: EdgePairs, said: Claimed, rows: Bool[np.ndarray, " M"], seed: int) -> dict[str, Any]:
     """All four edges, and the whole box, of some pairs."""
-    some = Claimed(said.spread[rows], {OURS: _rows(said.claims[OURS], rows)}, said.scores, said.raw_scores)
+    own = _rows(said.claims[said.own], rows)
+    some = replace(said, spread=said.spread[rows], claims={said.own: own})
     return {
         "pairs": int(rows.sum()),
         **_edges(pairs[rows], some, slice(0, 4), seed),
-        "joint": _joint(pairs[rows], some.claims[OURS], seed),
+        "joint": _joint(pairs[rows], own, seed),
     }
 
 
@@ -68,7 +97,7 @@ def _rows(claims: Claims, rows: Bool[np.ndarray, " M"]) -> Claims:
 def _edges(pairs: EdgePairs, said: Claimed, edges: slice, seed: int) -> dict[str, Any]:
     """Of some edges together: likelihood, CRPS, spread against error, coverage and width."""
     errors, spread = pairs.errors[:, edges], said.spread[:, edges]
-    bare, claims = pairs.edges.std[:, edges].astype(np.float64), said.claims[OURS]
+    bare, claims = pairs.edges.std[:, edges].astype(np.float64), said.claims[said.own]
     held = m.inside(pairs.true_xyxy, claims.low, claims.high)[..., edges].mean(-1)
     width = (claims.high - claims.low)[..., edges].mean(-1)
     return {
@@ -148,10 +177,10 @@ def _methods(pairs: EdgePairs, said: Claimed, seed: int, level: float = 0.9) -> 
     naive = [name for name in NAIVE if name in found]
     if naive:
         best = min(naive, key=lambda name: found[name]["equal_coverage_width"]["value"])
-        ours = found[OURS]
+        ours = found[said.own]
         share = 1 - ours["equal_coverage_width"]["value"] / found[best]["equal_coverage_width"]["value"]
         ours["best_naive"] = best
-        ours["narrower"] = _with_bounds(share, 1 - drawn[OURS] / drawn[best])
+        ours["narrower"] = _with_bounds(share, 1 - drawn[said.own] / drawn[best])
     return found
 
 

@@ -1,6 +1,7 @@
 """What honesty is fitted and measured on: detections with the boxes they found, and what else was said."""
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,8 @@ from edgewise.evaluation.f1 import MAX_DETECTIONS
 from edgewise.evaluation.matching import NO_TRUTH, Truth, match, to_xywh, to_xyxy, truths
 from edgewise.evaluation.run import AnnotatedImages, Predict, categories_of
 from edgewise.sample import Sample
+
+PredictLayers = Callable[[list[np.ndarray]], Sequence[Sequence[Detections]]]  # as Predict, every layer's
 
 IOU = 0.5  # from which on a detection has found a box
 
@@ -186,6 +189,46 @@ class Collector:
         if not self._pairs:
             raise ValueError("no images to measure honesty on")
         return Outcome(_joined_pairs(self._pairs), _joined_verdicts(self._verdicts))
+
+
+class LayerWatch:
+    """Stands between a detector and its evaluation, and keeps what every decoder layer said.
+
+    `predict_layers` gives of each image what its layers found, with edges and whatever their score: raw, but
+    for the last, which evaluation sees. `threshold` [C] is of the last, `raw_threshold` of those before.
+    """
+
+    def __init__(
+        self,
+        dataset: AnnotatedImages,
+        predict_layers: PredictLayers,
+        threshold: Float[np.ndarray, " C"],
+        raw_threshold: Float[np.ndarray, " C"],
+    ) -> None:
+        self._predict_layers, self._waiting = predict_layers, list[Sequence[Detections]]()
+        self._last = Collector(dataset, threshold)
+        self._before = defaultdict[int, Collector](lambda: Collector(dataset, raw_threshold))
+
+    def predict(self, images: list[np.ndarray]) -> list[Detections]:
+        """Of each image what the last layer found."""
+        self._waiting = list(self._predict_layers(images))
+        return [layers[-1] for layers in self._waiting]
+
+    def add(self, sample: Sample, found: Detections) -> None:
+        """The next image of those predicted; ValueError as of `Collector.add`."""
+        *before, last = self._waiting.pop(0)
+        assert last is found
+        self._last.add(sample, last)
+        for number, one in enumerate(before, 1):
+            self._before[number].add(sample, one)
+
+    def outcome(self) -> Outcome:
+        """Of the detector. ValueError without images."""
+        return self._last.outcome()
+
+    def before(self) -> dict[str, Outcome]:
+        """By number, from 1, of the layers before the last: of the images that they did not finish."""
+        return {str(number): one.outcome() for number, one in sorted(self._before.items())}
 
 
 def collect(

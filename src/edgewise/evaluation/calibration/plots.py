@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from edgewise.evaluation.calibration import metrics as m
-from edgewise.evaluation.calibration.baselines import CURVE, Claims
+from edgewise.evaluation.calibration.baselines import CURVE, RAW, Claims
 from edgewise.evaluation.calibration.crossfit import OURS, Claimed
 from edgewise.evaluation.calibration.honesty import EDGES, joint_rows
 from edgewise.evaluation.calibration.pairs import EdgePairs, Outcome
@@ -21,7 +21,7 @@ DIAGRAMS = {
 
 COLOURS = {
     OURS: "#0072b2",
-    "raw distribution": "#d55e00",
+    RAW: "#d55e00",
     "recalibrated quantiles": "#cc79a7",
     "fixed width": "#444444",
     "share of the side": "#999999",
@@ -43,11 +43,11 @@ def reliability_diagram(pairs: EdgePairs, said: Claimed, path: str | Path) -> No
     The band holds 95 % of the bootstrap over images; what is below the diagonal claims too much.
     """
     figure, (left, right) = _figure(2)
-    ours = said.claims[OURS]
+    own = said.claims[said.own]
     for edge, name in enumerate(EDGES):
-        held = m.inside(pairs.true_xyxy, ours.low, ours.high)[..., edge].mean(1)
-        left.plot(CURVE, held, color=COLOURS[OURS], linewidth=0.8, linestyle=DASHES[edge], label=name)
-    for name in (OURS, "raw distribution"):
+        held = m.inside(pairs.true_xyxy, own.low, own.high)[..., edge].mean(1)
+        left.plot(CURVE, held, color=COLOURS[said.own], linewidth=0.8, linestyle=DASHES[edge], label=name)
+    for name in (OURS, RAW):
         if name in said.claims:
             rows = m.inside(pairs.true_xyxy, said.claims[name].low, said.claims[name].high).mean(-1)
             _banded(left, rows, pairs, name, ", mean of the four")
@@ -80,13 +80,13 @@ def coverage_width_plot(pairs: EdgePairs, said: Claimed, path: str | Path) -> No
     figure, (axes,) = _figure(1)
     for name, claims in said.claims.items():
         held, width = joint_rows(pairs, claims)
-        ours = name == OURS
+        own = name == said.own
         axes.plot(
             held.mean(1),
             width.mean(1),
             color=COLOURS[name],
-            linewidth=2.4 if ours else 1.2,
-            zorder=4 if ours else 3,
+            linewidth=2.4 if own else 1.2,
+            zorder=4 if own else 3,
             label=name,
         )
         _dot(axes, pairs, claims, COLOURS[name])
@@ -108,7 +108,7 @@ def _dot(axes: Any, pairs: EdgePairs, claims: Claims, colour: str) -> None:
 def spread_error_plot(pairs: EdgePairs, said: Claimed, path: str | Path) -> None:
     """Writes the error, root mean square, of tenths of all edges by rising spread, before and after."""
     figure, (axes,) = _figure(1)
-    spreads = {"raw distribution": pairs.edges.std.astype(np.float64), OURS: said.spread}
+    spreads = {RAW: pairs.edges.std.astype(np.float64), said.own: said.spread}
     ends = []
     for name, spread in spreads.items():
         claimed, found = m.spread_bins(pairs.errors.ravel(), spread.ravel())

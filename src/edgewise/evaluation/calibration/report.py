@@ -9,7 +9,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from edgewise.evaluation.calibration.crossfit import OURS, Claimed
+from edgewise.evaluation.calibration.baselines import RAW
+from edgewise.evaluation.calibration.crossfit import Claimed
 from edgewise.evaluation.calibration.metrics import LEVELS
 from edgewise.evaluation.calibration.pairs import Outcome
 
@@ -35,11 +36,10 @@ class Honesty:
 
     def table(self) -> Table:
         """Coverage and mean width by edge and jointly, for `rich.print`."""
-        scores = self.numbers["scores"]
         table = Table(
             title=self.title,
             caption=f"coverage in %, with its 95 % interval over images; mean width in px\n"
-            f"scores: D-ECE {_number(scores['d_ece_raw'], 3)} raw, {_number(scores['d_ece'], 3)} calibrated",
+            f"scores: D-ECE {_score(self.numbers, 'd_ece')}",
             box=box.SIMPLE_HEAD,
         )
         table.add_column("interval")
@@ -66,13 +66,36 @@ class Honesty:
         write_diagrams(self.outcome, self.said, folder)
 
 
+COLUMNS = {
+    "NLL raw": "nll_raw",
+    "NLL": "nll",
+    "CRPS raw": "crps_raw",
+    "CRPS": "crps",
+    "ENCE raw": "ence_raw",
+    "ENCE": "ence",
+    "spread": "sharpness",
+    "RMSE": "rmse",
+    "ρ": "spearman",
+}
+RAW_COLUMNS = {
+    "NLL": "nll_raw",
+    "CRPS": "crps_raw",
+    "ENCE": "ence_raw",
+    "spread": "sharpness",
+    "RMSE": "rmse",
+    "ρ": "spearman",
+}
+SCORE_COLUMNS = {"D-ECE": "d_ece", "LaECE₀": "la_ece", "oLRP": "olrp"}
+
+
 def in_words(numbers: dict[str, Any]) -> str:
-    """«90 % intervals hold 89.9 % of edges (15.2 px), 90.7 % of boxes (27.7 px)»."""
+    """«90 % intervals hold 89.9 % of edges (15.2 px), 90.7 % of boxes (27.7 px)»; raw ones are called so."""
     (held, width), (all_held, all_width) = (
         (f"{_percent(one['coverage']['90']['value'])} %", f"{_number(one['width']['90']['value'], 1)} px")
         for one in (numbers["edges"]["all"], numbers["joint"])
     )
-    return f"90 % intervals hold {held} of edges ({width}), {all_held} of boxes ({all_width})"
+    kind = "raw 90 % intervals" if numbers["own"] == RAW else "90 % intervals"
+    return f"{kind} hold {held} of edges ({width}), {all_held} of boxes ({all_width})"
 
 
 def markdown(numbers: dict[str, Any]) -> str:
@@ -86,31 +109,31 @@ def markdown(numbers: dict[str, Any]) -> str:
         "",
         "Coverage in %, with the 95 % bootstrap interval over images; mean width in pixels.",
         "",
-        *_table(
-            ["", "pairs", "NLL raw", "NLL", "CRPS raw", "CRPS", "ENCE raw", "ENCE", "spread", "RMSE", "ρ"],
-            _distribution_rows(numbers),
-        ),
+        *_table(["", "pairs", *_columns(numbers)], _distribution_rows(numbers)),
         "",
         *_table(
             ["90 %", "edges held", "width", "boxes held", "joint width", "joint width where 90 % are held"],
             _method_rows(numbers),
         ),
     ]
-    ours, scores = numbers["methods"][OURS], numbers["scores"]
-    if "narrower" in ours:
-        narrower = ours["narrower"]
+    own, scores = numbers["methods"][numbers["own"]], numbers["scores"]
+    if "narrower" in own:
+        narrower = own["narrower"]
         lines += [
             "",
-            f"At equal coverage our joint intervals are {_percent(narrower['value'])} % narrower "
+            f"At equal coverage joint intervals are {_percent(narrower['value'])} % narrower "
             f"({_percent(narrower['low'])} to {_percent(narrower['high'])}) than the best naive ones "
-            f"({ours['best_naive']}).",
+            f"({own['best_naive']}).",
         ]
     lines += [
         "",
-        f"Scores: D-ECE {_number(scores['d_ece_raw'], 3)} raw, {_number(scores['d_ece'], 3)} calibrated; "
-        f"LaECE₀ {_number(scores['la_ece_raw'], 3)} raw, {_number(scores['la_ece'], 3)} calibrated; "
+        f"Scores: D-ECE {_score(numbers, 'd_ece')}; LaECE₀ {_score(numbers, 'la_ece')}; "
         f"oLRP {_number(scores['olrp'], 3)}.",
     ]
+    if numbers["layers"]:
+        levels = [f"{level:.0%}" for level in LEVELS]
+        head = ["layer, raw", "pairs", *levels, "all four at 90%", *RAW_COLUMNS, *SCORE_COLUMNS]
+        lines += ["", *_table(head, _layer_rows(numbers)), "", "Coverage of edges at each level in %."]
     return "\n".join(lines) + "\n"
 
 
@@ -121,6 +144,17 @@ def _coverage_rows(numbers: dict[str, Any]) -> Iterator[list[str]]:
             label,
             *(f"{_held(c)}; {w['value']:.1f} px" for c, w in _pairs_of(one)),
         ]
+
+
+def _columns(numbers: dict[str, Any]) -> dict[str, str]:
+    """Those of distributions: raw and calibrated beside one another, or raw alone."""
+    return RAW_COLUMNS if numbers["own"] == RAW else COLUMNS
+
+
+def _score(numbers: dict[str, Any], key: str) -> str:
+    scores = numbers["scores"]
+    bare = f"{_number(scores[key + '_raw'], 3)} raw"
+    return bare if numbers["own"] == RAW else f"{bare}, {_number(scores[key], 3)} calibrated"
 
 
 def _pairs_of(one: dict[str, Any]) -> Iterator[tuple[dict[str, float], dict[str, float]]]:
@@ -136,18 +170,30 @@ def _bounds(one: dict[str, float]) -> str:
 
 
 def _distribution_rows(numbers: dict[str, Any]) -> Iterator[list[str]]:
-    keys = ("nll_raw", "nll", "crps_raw", "crps", "ence_raw", "ence", "sharpness", "rmse", "spearman")
+    keys = _columns(numbers).values()
     total = numbers["pairs"]
     rows = {name: one | {"pairs": total} for name, one in numbers["edges"].items()}
     for name, one in [*rows.items(), *numbers["sizes"].items(), *numbers["classes"].items()]:
         yield [name, str(one["pairs"]), *(_number(one[key], 2) for key in keys)]
 
 
+def _layer_rows(numbers: dict[str, Any]) -> Iterator[list[str]]:
+    for name, one in numbers["layers"].items():
+        yield [
+            name,
+            str(one["pairs"]),
+            *(_percent(held["value"]) for held, _ in _pairs_of(one)),
+            _percent(one["joint"]["coverage"]["90"]["value"]),
+            *(_number(one[key], 2) for key in RAW_COLUMNS.values()),
+            *(_number(one["scores"][key], 3) for key in SCORE_COLUMNS.values()),
+        ]
+
+
 def _method_rows(numbers: dict[str, Any]) -> Iterator[list[str]]:
     for name, one in numbers["methods"].items():
         joint, equal = one["joint_width"], one["equal_coverage_width"]
         yield [
-            f"**{name}**" if name == OURS else name,
+            f"**{name}**" if name == numbers["own"] else name,
             _percent(one["edge_coverage"]),
             _number(one["edge_width"], 1),
             _held(one["joint_coverage"]),

@@ -1,5 +1,6 @@
 """Calibrating a detector, and measuring a calibrated one: annotated images to a Calibration and Honesty."""
 
+from collections.abc import Mapping
 from datetime import date
 
 import numpy as np
@@ -47,13 +48,23 @@ def calibrate(
     return fit_calibration(outcome, source), found
 
 
-def measured(outcome: Outcome, calibration: Calibration, class_names: tuple[str, ...]) -> Honesty | None:
-    """The honesty of a detector that has a calibration; None where it found nothing."""
+def measured(
+    outcome: Outcome,
+    before: Mapping[str, Outcome],
+    calibration: Calibration | None,
+    class_names: tuple[str, ...],
+) -> Honesty | None:
+    """The honesty of a detector as it is, and of what its layers `before` the last said raw.
+
+    None where it found nothing.
+    """
     if not len(outcome.pairs):
         return None
     said = as_decoded(outcome, calibration)
-    title = f"Honesty, fitted on the {calibration.source.split} split: {_counted(outcome)}"
-    return Honesty(title, honesty(outcome, said, class_names), outcome, said)
+    last = Outcome(outcome.pairs, outcome.verdicts.of(said.raw_scores))
+    fitted = "not calibrated" if calibration is None else f"fitted on the {calibration.source.split} split"
+    numbers = honesty(outcome, said, class_names, {**before, "last": last})
+    return Honesty(f"Honesty, {fitted}: {_counted(outcome)}", numbers, outcome, said)
 
 
 def compared(fitting: Outcome, reporting: Outcome, source: Source, class_names: tuple[str, ...]) -> Honesty:
