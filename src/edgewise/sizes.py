@@ -2,6 +2,13 @@
 
 STRIDE = 32  # of the coarsest feature map: both sides of an image are multiples of it
 
+Size = int | tuple[int, int]  # one side, or (height, width)
+
+
+def pair(size: Size) -> tuple[int, int]:
+    """(height, width)."""
+    return (size, size) if isinstance(size, int) else size
+
 
 def check_size(size: tuple[int, int]) -> tuple[int, int]:
     """`size` if both sides are positive multiples of 32; ValueError names the nearest sizes that are."""
