@@ -17,6 +17,7 @@ from rich.console import Console
 from edgewise import Detector
 from edgewise.api import Run
 from edgewise.config import TrainConfig, write_settings
+from edgewise.data.open import open_dataset
 from edgewise.data.scenes import CLASS_NAMES, SceneDataset, write_coco
 from edgewise.detections import Detections
 from edgewise.model import DFine
@@ -488,6 +489,15 @@ def test_settings_may_come_from_a_file(folder: Path, tmp_path: Path, planned: li
     tiny().train(folder, settings=tmp_path / "run.yaml", batch=3, changes={"augment.flip": 0.1})
     changes = {"schedule.epochs": 20, "size": (96, 64), "batch": 3, "augment.flip": 0.1}
     assert planned == [TrainConfig().updated(changes)]
+
+
+def test_data_sets_that_are_open_already(folder: Path, planned: list[TrainConfig], tmp_path: Path) -> None:
+    splits = {name: open_dataset(folder, name) for name in ("train", "val")}
+    tiny().train(splits, selfcheck=False)
+    tiny().train(folder, selfcheck=False)
+    assert planned[0] == planned[1]
+    text = refusal(lambda: tiny().train({"val": splits["val"]}, out=tmp_path / "run"))
+    assert text == "data sets for val; expected one for train, perhaps val"
 
 
 def test_training_stays_on_a_device_that_was_chosen(

@@ -11,6 +11,7 @@ from PIL import Image
 from edgewise.api import Detector
 from edgewise.checkpoint import store_thresholds
 from edgewise.cli import main
+from edgewise.data.formats import coco
 from edgewise.data.scenes import CLASS_NAMES, SceneDataset, write_coco
 from edgewise.thresholds import Thresholds
 from tests.cli.conftest import Edgewise
@@ -233,8 +234,13 @@ def test_what_is_in_a_checkpoint_with_undefined_scores(edgewise: Edgewise, tmp_p
     assert "AP –, AP50 0.250, AP75 –" in text
 
 
-def test_from_a_folder_to_a_picture(edgewise: Edgewise, tmp_path: Path) -> None:
+def test_from_a_folder_to_a_picture(
+    edgewise: Edgewise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Train a published size on scenes of three splits, go on, evaluate, predict, look inside."""
+    read: list[Path] = []
+    parse = coco._File._parse
+    monkeypatch.setattr(coco._File, "_parse", lambda file: read.append(file.path) or parse(file))
     data, run = tmp_path / "my scenes", tmp_path / "run"
     sizes = {"train": 4, "val": 2, "test": 2}
     write_coco(data, [SceneDataset(count, split=split, size=(96, 96)) for split, count in sizes.items()])
@@ -244,6 +250,7 @@ def test_from_a_folder_to_a_picture(edgewise: Edgewise, tmp_path: Path) -> None:
 
     code, text = edgewise(*words)
     assert code == 0
+    assert sorted(path.parent.name for path in read) == ["test", "train", "val"]  # each once
     result = json.loads((run / "result.json").read_text())
     assert list(result)[:7] == ["ap", "ap50", "split", "minutes", "epochs", "size", "command"]
     assert (result["split"], result["epochs"], result["size"]) == ("test", 1, [64, 64])
