@@ -26,6 +26,7 @@ from edgewise.data.open import open_dataset
 from edgewise.data.scenes import SceneDataset
 from edgewise.detections import Detections
 from edgewise.evaluation.run import AnnotatedImages
+from edgewise.overlaps import iou
 from edgewise.sample import Sample
 from edgewise.uses.audit import Audit, Suspect, audit
 
@@ -83,10 +84,8 @@ def harmed(source: AnnotatedImages, samples: list[Sample], harm: Harm, seed: int
     return Harmed(samples, source, {at: harm(samples[at[0]].boxes_xyxy[at[1]], rng) for at in chosen})
 
 
-def iou(one: Suspect) -> float:
-    a, b = np.array(one.annotated), np.array(one.predicted)
-    inter = float((np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(0).prod())
-    return inter / float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - inter)
+def agreement(one: Suspect) -> float:
+    return float(iou(np.array(one.annotated), np.array(one.predicted)))
 
 
 def hits(found: Audit, wrong: dict[Place, np.ndarray], key: Callable[[Suspect], float]) -> np.ndarray:
@@ -129,7 +128,11 @@ def improbability(one: Suspect) -> float:
     return one.probability
 
 
-RANKINGS: dict[str, Callable[[Suspect], float]] = {CALIBRATED: improbability, RAW: improbability, IOU: iou}
+RANKINGS: dict[str, Callable[[Suspect], float]] = {
+    CALIBRATED: improbability,
+    RAW: improbability,
+    IOU: agreement,
+}
 Hits = dict[str, dict[str, list[np.ndarray]]]  # by mistake, ranking and seed
 
 

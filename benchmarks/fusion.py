@@ -30,6 +30,7 @@ from edgewise.detections import Detections
 from edgewise.evaluation.coco import coco_metrics
 from edgewise.evaluation.run import NO_ROWS, AnnotatedImages, categories_of, coco_rows
 from edgewise.fusion import Window, fuse, mirrored, placed
+from edgewise.overlaps import pairwise_iou
 
 LEAST_SCORE = 0.02  # of detections that are fused
 SURE = 0.3  # of those whose edges are compared
@@ -54,17 +55,12 @@ def joined(views: Sequence[Detections]) -> Detections:
     return every[np.argsort(-every.scores, kind="stable")]
 
 
-def overlap(boxes: np.ndarray) -> np.ndarray:
-    low = np.maximum(boxes[:, None, :2], boxes[:, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
-    inter, area = (high - low).clip(0).prod(-1), (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    return inter / np.maximum(area[:, None] + area - inter, 1e-9)
-
-
 def suppressed(views: list[Detections], windows: list[Window] | None, iou: float = 0.6) -> Detections:
     """Greedy non-maximum suppression, class by class."""
     every = joined(views)
-    rivals = (overlap(every.boxes_xyxy) >= iou) & (every.labels[:, None] == every.labels)
+    rivals = (pairwise_iou(every.boxes_xyxy, every.boxes_xyxy) >= iou) & (
+        every.labels[:, None] == every.labels
+    )
     kept = np.ones(len(every), np.bool_)
     for row in range(len(every)):
         if kept[row]:
@@ -123,8 +119,7 @@ def found_edges(found: Detections, boxes: np.ndarray, labels: np.ndarray) -> tup
     errors, spreads = np.full((len(boxes), 4), np.nan), np.full((len(boxes), 4), np.nan)
     sure = found[found.scores >= SURE]
     if len(sure) and len(boxes):
-        both = overlap(np.concatenate([boxes, sure.boxes_xyxy]))[: len(boxes), len(boxes) :]
-        both = np.where(labels[:, None] == sure.labels, both, 0)
+        both = np.where(labels[:, None] == sure.labels, pairwise_iou(boxes, sure.boxes_xyxy), 0)
         best = (both >= 0.5).argmax(1)  # the best scored: a duplicate does not help
         ok = both.max(1) >= 0.5
         errors[ok] = (sure.boxes_xyxy[best] - boxes)[ok]

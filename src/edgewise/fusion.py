@@ -10,7 +10,9 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from edgewise import overlaps
 from edgewise.detections import Detections
+from edgewise.overlaps import area, common
 
 Predict = Callable[[list[np.ndarray]], list[Detections]]  # RGB uint8 [H, W, 3] each, one Detections each
 Window = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the whole image
@@ -202,29 +204,14 @@ def _groups(
 
 def _overlap(boxes: Float[np.ndarray, "N 4"], frames: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, "N N"]:
     """IoU of what both frames of a pair see of its boxes; 0 where that is too little of the smaller one."""
-    common = _common(frames[:, None], frames)  # [N, N, 4]
-    one, other = _common(boxes[:, None], common), _common(boxes, common)
-    area, inter = _area(boxes), _area(_common(one, other))
-    seen = np.minimum(_area(one), _area(other))
-    union = _area(one) + _area(other) - inter
-    enough = (inter > 0) & (seen >= SHARED * np.minimum(area[:, None], area))
-    overlap: np.ndarray = np.divide(inter, union, out=np.zeros_like(inter), where=enough)
-    return overlap
+    both = common(frames[:, None], frames)  # [N, N, 4]
+    one, other = common(boxes[:, None], both), common(boxes, both)
+    whole, seen = area(boxes), np.minimum(area(one), area(other))
+    enough = seen >= SHARED * np.minimum(whole[:, None], whole)
+    return np.where(enough, overlaps.iou(one, other), 0)
 
 
 def _share(boxes: Float[np.ndarray, "K 1 4"], frames: Float[np.ndarray, "V 4"]) -> Float[np.ndarray, "K V"]:
     """The share of each box that lies in each frame; of one without area, or outside of all, 1 in each."""
-    area = np.maximum(_area(boxes), np.finfo(np.float64).tiny)
-    share = _area(_common(boxes, frames)) / area
+    share = area(common(boxes, frames)) / np.maximum(area(boxes), np.finfo(np.float64).tiny)
     return np.where(share.sum(1, keepdims=True) > 0, share, 1.0)
-
-
-def _common(a: Float[np.ndarray, "*m 4"], b: Float[np.ndarray, "*n 4"]) -> Float[np.ndarray, "*k 4"]:
-    low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
-    return np.concatenate([low, high], -1)
-
-
-def _area(boxes: Float[np.ndarray, "*b 4"]) -> Float[np.ndarray, "*b"]:
-    """0 for crossed corners."""
-    area: np.ndarray = (boxes[..., 2:] - boxes[..., :2]).clip(min=0).prod(-1)
-    return area

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float32, Int, UInt8
 from PIL import Image, ImageEnhance
 
 from edgewise.config import AugmentConfig
+from edgewise.overlaps import pairwise_iou
 from edgewise.preprocess import resize
 from edgewise.sample import Sample
 
@@ -113,7 +114,7 @@ def iou_crop(
         corners = (rng.random((CROP_TRIALS, 2)) * ((width, height) - sides)).astype(int)
         windows = np.concatenate([corners, corners + sides], 1).astype(np.float32)
         inside = _centre_inside(boxes, windows)
-        best = np.where(inside, _pairwise_iou(windows, boxes), -1).max(1)
+        best = np.where(inside, pairwise_iou(windows, boxes), -1).max(1)
         fits = (sides > 0).all(1) & (best >= overlap)
         fits &= (sides[:, 0] >= 0.5 * sides[:, 1]) & (sides[:, 0] <= 2 * sides[:, 1])
         if fits.any():
@@ -129,15 +130,6 @@ def _centre_inside(boxes: Boxes, windows: Float32[np.ndarray, "t 4"]) -> Bool[np
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     inside: np.ndarray = np.logical_and(windows[:, None, :2] < centre, centre < windows[:, None, 2:]).all(-1)
     return inside
-
-
-def _pairwise_iou(a: Float32[np.ndarray, "m 4"], b: Float32[np.ndarray, "n 4"]) -> Float32[np.ndarray, "m n"]:
-    """IoU of boxes_xyxy that have areas."""
-    overlap = np.minimum(a[:, None, 2:], b[:, 2:]) - np.maximum(a[:, None, :2], b[:, :2])
-    shared = overlap.clip(0).prod(-1)
-    areas = [(one[:, 2:] - one[:, :2]).prod(-1) for one in (a, b)]
-    iou: np.ndarray = shared / (areas[0][:, None] + areas[1] - shared)
-    return iou
 
 
 def flip_horizontal(image: Pixels, boxes: Boxes) -> tuple[Pixels, Boxes]:

@@ -13,6 +13,7 @@ from rich.progress import track
 from edgewise.detections import Detections
 from edgewise.evaluation.matching import to_xyxy, truths
 from edgewise.evaluation.run import AnnotatedImages, Predict, categories_of
+from edgewise.overlaps import area, common, pairwise_iou
 from edgewise.sample import Sample
 from edgewise.uses.improbable import CAUSES, EDGES, improbability
 
@@ -137,7 +138,7 @@ def audit(
     for index, sample, found in _looked_at(dataset, predict, batch, progress):
         sure = found.scores >= np.broadcast_to(threshold, len(found.class_names))[found.labels]
         labels = _labels(found, dataset)
-        overlap = _iou(sample.boxes_xyxy, found.boxes_xyxy)  # [n, M]
+        overlap = pairwise_iou(sample.boxes_xyxy, found.boxes_xyxy)  # [n, M]
         match = _matched(np.where(sample.labels[:, None] == labels, overlap, 0))
         suspects += _suspects(index, sample, found, match)
         odd += _odd(index, sample, found, labels, sure, overlap, match, crowds.get(sample.image_id))
@@ -183,21 +184,6 @@ def _crowds(dataset: AnnotatedImages) -> dict[int, Float[np.ndarray, "n 4"]]:
     """The crowd regions of each image that has any, by image id."""
     crowds = truths(one for one in dataset.annotations["annotations"] if one.get("iscrowd"))
     return {image_id: to_xyxy(one.boxes_xywh) for image_id, one in crowds.items()}
-
-
-def _iou(a: Float[np.ndarray, "n 4"], b: Float[np.ndarray, "M 4"]) -> Float[np.ndarray, "n M"]:
-    inter = _shared(a, b)
-    area, other = ((one[:, 2:] - one[:, :2]).prod(1) for one in (a, b))
-    union = area[:, None] + other - inter
-    iou: np.ndarray = np.divide(inter, union, out=np.zeros_like(inter), where=inter > 0)
-    return iou
-
-
-def _shared(a: Float[np.ndarray, "n 4"], b: Float[np.ndarray, "M 4"]) -> Float[np.ndarray, "n M"]:
-    """Areas of the intersections."""
-    low, high = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
-    area: np.ndarray = (high - low).clip(min=0).prod(-1)
-    return area
 
 
 def _matched(overlap: Float[np.ndarray, "n M"]) -> Int[np.ndarray, " n"]:
@@ -283,8 +269,8 @@ def _odd(
         )
     alone = sure & ~near.any(0)
     if crowds is not None:
-        area = (found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]).prod(1)
-        alone &= (_shared(crowds, found.boxes_xyxy) < area / 2).all(0)
+        inside = area(common(crowds[:, None], found.boxes_xyxy))  # [c, M]
+        alone &= (inside < area(found.boxes_xyxy) / 2).all(0)
     odd += [
         Odd(
             kind="unannotated",
