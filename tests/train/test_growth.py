@@ -1,4 +1,4 @@
-"""Nothing of a step stays alive: crowded images, epoch after epoch, in the same memory."""
+"""Nothing of a step stays: crowded images, epoch after epoch, in the same memory and with the same work."""
 
 import gc
 from dataclasses import dataclass
@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgewise.sample import Sample
+from edgewise.structures import Batch
+from edgewise.train.step import Descent
 from tests.train.tiny import Patches, settings, trainer
 
 
@@ -53,3 +56,34 @@ def test_no_tensor_outlives_its_epoch(
     (number, size), *later = counts
     assert [one for one, _ in later] == [number, number]
     assert all(one < 1.02 * size for _, one in later)  # the last batch is alive, and of any size
+
+
+class Counted(TorchDispatchMode):
+    """Counts what torch is told to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.operations += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_every_step_is_the_same_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its boxes and its epoch, but for the first, which makes the optimizer's moments."""
+    monkeypatch.setattr("edgewise.train.trainer.plot_curves", lambda history, path: None)
+    run = trainer(tmp_path, settings(schedule__epochs=3, augment__multi_scale=0), data=Crowds())
+    update, work, boxes = run._update, list[int](), set[int]()
+
+    def counted(batch: Batch) -> Descent:
+        with Counted() as counter:
+            found = update(batch)
+        work.append(counter.operations)
+        boxes.add(len(batch.targets.boxes))
+        return found
+
+    run._update = counted  # type: ignore[method-assign]
+    assert len(list(run.steps())) == len(work) == 9
+    assert len(boxes) > 5
+    assert len(set(work[1:])) == 1
