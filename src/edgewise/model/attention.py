@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -76,20 +77,27 @@ def sample_gather(
 ) -> Float[Tensor, "BH Q d"]:
     """The same as `sample_grid`, from indexing and products alone: what runtimes without it can run."""
     bh, tokens, _ = values.shape
-    first = torch.arange(bh, device=values.device)[:, None, None] * tokens  # row where a map begins
-    indices, shares = [], []
-    for (h, w), level in zip(sizes, locations.split(num_points, 2), strict=True):
-        x, y = level[..., 0] * w - 0.5, level[..., 1] * h - 0.5
-        left, top = x.floor(), y.floor()
-        for column, row in ((left, top), (left + 1, top), (left, top + 1), (left + 1, top + 1)):
-            inside = (column >= 0) & (column < w) & (row >= 0) & (row < h)
-            shares.append((1 - (x - column).abs()) * (1 - (y - row).abs()) * inside)
-            indices.append(first + (row.clamp(0, h - 1) * w + column.clamp(0, w - 1)).long())
-        first = first + h * w
-    corner_weights = [weight for weight in weights.split(num_points, 2) for _ in range(4)]
-    picked = values.flatten(0, 1)[torch.cat(indices, 2)]  # [BH, Q, 4P, d]
-    share = torch.cat(shares, 2) * torch.cat(corner_weights, 2)  # [BH, Q, 4P]
-    return (share[:, :, None] @ picked).squeeze(2)
+    width, height, start = (
+        torch.cat([locations.new_full((n,), one) for one, n in zip(numbers, num_points, strict=True)])
+        for numbers in ([w for _, w in sizes], [h for h, _ in sizes], _starts(sizes))
+    )  # [P] each, of the map a point lies in
+    x, y = locations[..., 0] * width - 0.5, locations[..., 1] * height - 0.5
+    left, top = x.floor(), y.floor()
+    column = torch.stack([left, left + 1, left, left + 1], 2)  # [BH, Q, 4, P]
+    row = torch.stack([top, top, top + 1, top + 1], 2)
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    share = (1 - (x[:, :, None] - column).abs()) * (1 - (y[:, :, None] - row).abs())
+    share = share * inside * weights[:, :, None]
+    cell = row.clamp(min=0).minimum(height - 1) * width + column.clamp(min=0).minimum(width - 1)
+    image = torch.arange(bh, device=values.device)[:, None] * tokens
+    picked = values.flatten(0, 1).index_select(0, ((cell + start).long().flatten(1) + image).flatten())
+    picked = picked.view(*share.shape[:2], -1, values.shape[-1])  # [BH, Q, 4P, d]
+    return (share.flatten(2)[:, :, None] @ picked).squeeze(2)
+
+
+def _starts(sizes: tuple[tuple[int, int], ...]) -> list[int]:
+    """The row of `values` where each map begins."""
+    return list(accumulate((h * w for h, w in sizes[:-1]), initial=0))
 
 
 SAMPLERS: dict[str, Sampler] = {"gather": sample_gather, "grid_sample": sample_grid}

@@ -280,7 +280,7 @@ class Decoder(nn.Module):
         logits = self.enc_score_head(features)
         best = logits.detach().amax(-1).topk(min(self.config.num_queries, logits.shape[1]), 1).indices
         content = _pick(features, best)
-        references = self.enc_bbox_head(content) + _pick(anchor.expand(len(best), -1, -1), best)
+        references = self.enc_bbox_head(content) + _pick(anchor.expand(best.shape[0], -1, -1), best)
         encoder = EncoderOutput(at_least_float32(_pick(logits, best)), references.sigmoid(), best)
         return encoder, content.detach(), references.detach()
 
