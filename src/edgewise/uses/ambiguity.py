@@ -54,11 +54,11 @@ class Ambiguity:
             for name, (low, high) in zip(names, bounds, strict=True)
         }
 
-    def correlations(self) -> dict[str, dict[str, float]]:
+    def correlations(self) -> dict[str, dict[str, int | float]]:
         """By size group: the number of `edges`, and ρ with the true spread of what may be claimed of them.
 
-        `predicted` by the detector; `constant in pixels`, which ranks nothing and so has none: 0; `constant in
-        box sides`.
+        `predicted` by the detector; `constant in pixels`, which ranks nothing, and so is 0 by definition;
+        `constant in box sides`.
         """
         claims = {
             "predicted": self.predicted,
@@ -67,13 +67,18 @@ class Ambiguity:
         }
         return {
             group: {"edges": int(rows.sum())}
-            | {name: float(np.nan_to_num(spearman(one[rows], self.true[rows]))) for name, one in claims.items()}
+            | {
+                name: float(np.nan_to_num(spearman(one[rows], self.true[rows])))
+                for name, one in claims.items()
+            }
             for group, rows in self.groups().items()
         }
 
     def plot(self, path: str | Path) -> None:
         """Writes predicted over true spread, a panel a size group, with medians of tenths and ρ."""
-        figure = require("matplotlib.figure", "train").Figure(figsize=(11, 4.1), dpi=140, layout="constrained")
+        figure = require("matplotlib.figure", "train").Figure(
+            figsize=(11, 4.1), dpi=140, layout="constrained"
+        )
         row = figure.subplots(1, len(SIZES) - 1, sharex=True, sharey=True)
         found = self.correlations()
         for axes, (group, rows) in zip(row, self.groups().items(), strict=True):
