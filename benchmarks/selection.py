@@ -26,11 +26,43 @@ from rich.console import Console
 
 from edgewise.api import Detector
 from edgewise.cli.provenance import provenance
+from edgewise.config import (
+    AugmentConfig,
+    DecoderConfig,
+    DenoisingConfig,
+    EncoderConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
 from edgewise.data.scenes import CLASS_NAMES, SceneDataset
-from edgewise.demo import SETTINGS, small_model
+from edgewise.presets import hgnetv2
 
 WAYS = ("select", "random")
-SIZE = (96, 96)  # of the scenes: a third of the demo's time
+SIZE = (96, 96)  # of the scenes
+MODEL = ModelConfig(  # a third of size n, with maps of stride 8 as well: scenes are small, and so is the time
+    name="small",
+    num_classes=len(CLASS_NAMES),
+    size=SIZE,
+    backbone=hgnetv2(
+        (16, 16), [(16, 48), (32, 96), (48, 192), (96, 384)], blocks=[1, 1, 1, 1], layers=2, affine=True
+    ),
+    encoder=EncoderConfig(dim=96, ffn_dim=192, expansion=0.34, depth=0.34),
+    decoder=DecoderConfig(dim=96, ffn_dim=192, num_layers=2, num_points=(4, 4, 4), num_queries=40),
+)
+SETTINGS = TrainConfig(  # one epoch, since each ends in files
+    schedule=ScheduleConfig(
+        epochs=1, plain_epochs=1, warmup_steps=15, flat=0.4, ema_decay=0.98, ema_warmup_steps=30
+    ),
+    denoising=DenoisingConfig(queries=30),
+    augment=AugmentConfig(zoom_out=0, crop=0, photometric=0, multi_scale=0),  # scenes vary enough
+    size=SIZE,
+    batch=8,
+    workers=0,
+    loggers=(),
+)
+FIRST_RATE, LATER_RATE = 2e-3, 1e-3
 T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's, two-sided, by number of seeds
 Round = dict[str, Any]
 Curves = dict[str, list[list[Round]]]  # by way, then seed, then round
@@ -48,25 +80,17 @@ def subset(pool: SceneDataset, chosen: list[int]) -> SceneDataset:
 def trained(
     before: Path | None, pool: SceneDataset, chosen: list[int], seed: int, steps: int, folder: Path
 ) -> Detector:
-    """After `steps` more updates, from fresh weights or, at half the rate, from those of a round before."""
+    """After `steps` more updates, from fresh weights or from those of a round before."""
     if before is None:
-        model = small_model(len(CLASS_NAMES)).updated({"size": SIZE})
-        detector, rate = Detector(model, CLASS_NAMES, seed=seed, device="cpu"), 2e-3
+        detector, rate = Detector(MODEL, CLASS_NAMES, seed=seed, device="cpu"), FIRST_RATE
     else:
-        detector, rate = Detector.from_pretrained(before, device="cpu"), 1e-3
-    changes = {
-        "seed": seed,
-        "size": SIZE,
-        "workers": 0,
-        "loggers": (),
-        "optimizer.lr": rate,
-        "optimizer.backbone_lr": rate,
-        "schedule": {"epochs": 1, "plain_epochs": 1, "warmup_steps": 15, "flat": 0.4}
-        | {"ema_decay": 0.98, "ema_warmup_steps": 30},
-    }
-    data = subset(pool, np.resize(chosen, steps * SETTINGS.batch).tolist())  # one epoch: each ends in files
+        detector, rate = Detector.from_pretrained(before, device="cpu"), LATER_RATE
+    data = subset(pool, np.resize(chosen, steps * SETTINGS.batch).tolist())  # in turn, to fill the epoch
+    settings = SETTINGS.updated(
+        {"seed": seed, "optimizer": OptimizerConfig(lr=rate, backbone_lr=rate).model_dump()}
+    )
     shutil.rmtree(folder / "run", ignore_errors=True)
-    detector.fit(data, None, SETTINGS.updated(changes), folder / "run", console=Console(quiet=True))
+    detector.fit(data, None, settings, folder / "run", console=Console(quiet=True))
     return detector
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from edgewise.api import Detector
 from edgewise.data.scenes import CLASS_NAMES, SceneDataset, write_coco
-from edgewise.demo import small_model
 from tests.cli.conftest import Edgewise
+from tests.train.tiny import tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an untrained checkpoint and a few scenes."""
     folder = tmp_path_factory.mktemp("uses")
     write_coco(folder / "data", [SceneDataset(3, 0, "train"), SceneDataset(2, 0, "test")])
-    settings = small_model(len(CLASS_NAMES)).updated({"size": (64, 64)})
+    settings = tiny_config(len(CLASS_NAMES))
     Detector(settings, CLASS_NAMES, device="cpu").save(folder / "fresh.safetensors")
     return folder
 

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from edgewise.api import Detector
-from edgewise.demo import small_model
 from edgewise.structures import EncoderOutput, InitialOutput, LayerOutput, ModelOutput
 from edgewise.uses.select import Pick, Selection, movement, pick, ranks, relative_spread, standardised
+from tests.train.tiny import tiny_config
 from tests.uses.cases import detections
 
 
@@ -69,7 +69,7 @@ def test_movement_by_hand() -> None:
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    settings = small_model(2).updated({"size": (64, 64)})
+    settings = tiny_config(2)
     return Detector(settings, ["dog", "cat"], device="cpu")
 
 
