@@ -276,6 +276,7 @@ def test_interrupted_by_the_keyboard_leaves_no_worker_and_one_traceback(tmp_path
     script = tmp_path / "train.py"
     script.write_text(
         textwrap.dedent("""
+        import signal
         import time
         import numpy as np
         from edgewise.config import TrainConfig
@@ -283,6 +284,7 @@ def test_interrupted_by_the_keyboard_leaves_no_worker_and_one_traceback(tmp_path
         from edgewise.sample import Sample
 
         if __name__ == "__main__":
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # the background ignores it
             image = np.zeros((40, 40, 3), np.uint8)
             sample = Sample(image, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
             loader = TrainLoader([sample] * 64, TrainConfig(batch=2, workers=2, size=(64, 64)))
@@ -294,11 +296,15 @@ def test_interrupted_by_the_keyboard_leaves_no_worker_and_one_traceback(tmp_path
     process = subprocess.Popen(
         [sys.executable, str(script)], stdout=-1, stderr=-1, text=True, start_new_session=True
     )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(0.5)
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
     assert errors.count("KeyboardInterrupt") == 1, errors
     assert errors.count("Traceback") == 1, errors
     assert ends(process.pid)
