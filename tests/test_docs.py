@@ -134,14 +134,6 @@ def test_the_house_has_the_rows_of_the_contract() -> None:
     assert list(rows.values()) == [set(re.findall(r"\w+", layer)) for layer in layers]
 
 
-def test_the_house_names_what_needs_no_torch() -> None:
-    page = (ROOT / "docs/house.md").read_text(encoding="utf-8").split("## Without torch")[1]
-    named = re.findall(r"`(\w+)\.py`", page.split("never import torch")[0])
-    assert [f"edgewise.{name}" for name in named] == contract("A runtime without torch can share these")[
-        "source_modules"
-    ]
-
-
 def test_every_dependency_is_pinned() -> None:
     extras = PROJECT["project"]["optional-dependencies"].values()
     wanted = {

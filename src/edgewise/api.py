@@ -7,19 +7,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import numpy as np
 import torch
-from jaxtyping import Float
 
 from edgewise import checkpoint, presets
 from edgewise.bins import bin_values
 from edgewise.config import ModelConfig, TrainConfig
 from edgewise.device import local_rank, resolve_device
 from edgewise.model import DFine
-from edgewise.predict.predictor import Predictor
+from edgewise.predict.network import NetworkPredictor
 from edgewise.recipe import Start
+from edgewise.runtime.base import BaseDetector
+from edgewise.runtime.detector import ExportedDetector
+from edgewise.runtime.engines import is_exported
+from edgewise.sizes import Size, pair
 from edgewise.spelling import unknown
 
 if TYPE_CHECKING:
@@ -44,9 +46,6 @@ if TYPE_CHECKING:
     from edgewise.uses.select import Selection
 
 
-Size = int | tuple[int, int]  # one side, or (height, width)
-
-
 @dataclass(frozen=True)
 class Run:
     """What a training left: its folder, and the validation metrics of the best averaged weights.
@@ -60,7 +59,7 @@ class Run:
     minutes: float
 
 
-class Detector:
+class Detector(BaseDetector):
     """A model with its class names: predicts, evaluates, trains, saves.
 
     `Detector("n", classes=["cat", "dog"])` has fresh weights of size n, s, m, l or x;
@@ -107,14 +106,28 @@ class Detector:
 
     @classmethod
     def from_pretrained(
-        cls, ref: str | Path, classes: Sequence[str] | None = None, *, device: str = "auto"
+        cls,
+        ref: str | Path,
+        classes: Sequence[str] | None = None,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
     ) -> "Detector":
         """A detector with trained weights.
 
         `ref` is a file of ours (.safetensors), of the D-FINE authors (.pth), a transformers folder, a
         hub name such as "dfine-s-coco" or "owner/name". `classes` names the rows of files that do not.
-        Nothing in a file is ever executed. Errors say what was found, what was expected and the way out.
+        Nothing in a file is ever executed. At most `threads` of the CPU compute: of this process, for torch.
+        Errors say what was found, what was expected and the way out.
+
+        An exported file (.onnx, .xml) gives a `runtime.detector.ExportedDetector`: it predicts, evaluates and
+        benches the same, and has nothing that needs weights.
         """
+        if is_exported(ref):
+            exported = ExportedDetector.from_pretrained(ref, classes, device=device, threads=threads)
+            return cast("Detector", exported)
+        if threads is not None:
+            torch.set_num_threads(threads)
         return cls._of(checkpoint.load(ref, classes), device)
 
     @classmethod
@@ -141,42 +154,21 @@ class Detector:
 
     # ── predict ────────────────────────────────────────────────────────────────────────────────────
 
-    def predictor(self, size: Size | None = None, model: DFine | None = None) -> Predictor:
+    def predictor(self, size: Size | None = None, model: DFine | None = None) -> NetworkPredictor:
         """The path from images to Detections that `predict` and `evaluate` share.
 
         `model` stands in for this detector's own, with the same classes: its moving average, say.
         """
         decoder = self.config.decoder
-        return Predictor(
+        return NetworkPredictor(
             model or self.model,
-            size=_pair(size) or self.config.size,
+            size=self.config.size if size is None else pair(size),
             class_names=self.class_names,
             category_ids=self.category_ids,
             values=bin_values(decoder.num_bins, decoder.a, decoder.c),
             thresholds=self.thresholds,
             calibration=self.calibration,
         )
-
-    def predict(
-        self,
-        source: "Source",
-        threshold: "Threshold" = 0.5,
-        *,
-        batch: int = 8,
-        size: Size | None = None,
-        stream: bool = False,
-        edges: bool = False,
-    ) -> Any:
-        """Detections of `source`: one for one image, a list for many, a generator with `stream=True`.
-
-        `source`: a path, glob, folder or URL; a PIL image; RGB uint8 [H, W, 3]; a tensor [3, H, W] in
-        [0, 1]; or a list of these. Objects scoring at least `threshold` are kept: one for all classes, one
-        a class by label, or "auto", the checkpoint's own. Boxes are in pixels of the original, upright
-        image. `size` overrides the trained one, in multiples of 32. With `edges`, each Detections keeps
-        the distributions of its edges: `.edges`, `.plot(inset=0)`.
-        """
-        predictor = self.predictor(size)
-        return predictor.predict(source, threshold=threshold, batch=batch, stream=stream, edges=edges)
 
     def at(
         self, layers: int | None = None, queries: int | None = None, exit: float | None = None
@@ -205,53 +197,6 @@ class Detector:
         from edgewise.predict.trace import trace
 
         return trace(self.predictor(size), image, threshold)
-
-    def evaluate(
-        self,
-        data: "Data | AnnotatedImages",
-        split: str = "val",
-        *,
-        batch: int = 8,
-        size: Size | None = None,
-        out: str | Path | None = None,
-        progress: bool = False,
-    ) -> "Metrics":
-        """COCO metrics on a split of an annotated data set: `.ap`, `.ap50`, `.per_class`, `.to_dict()`.
-
-        `data` is what `train` takes, or a data set that is open already, whatever `split` says. With `out`,
-        `metrics.json`, curves and a gallery of the worst images are written there. `.honesty` says whether
-        error bars and scores keep their word, raw ones where the detector is not calibrated; its tables and
-        diagrams are written too.
-        """
-        from edgewise.data.open import open_dataset
-        from edgewise.evaluation.calibration.pairs import LayerWatch
-        from edgewise.evaluation.calibration.run import measured
-        from edgewise.evaluation.report import write_evaluation
-        from edgewise.evaluation.run import AnnotatedImages, evaluate
-
-        dataset = data if isinstance(data, AnnotatedImages) else open_dataset(data, split)
-        layers = self.predictor(size).predict_layers
-        watch = LayerWatch(dataset, layers, self.enough(dataset), self.uncalibrated().enough(dataset))
-        found = evaluate(dataset, watch.predict, batch=batch, progress=progress, watch=watch.add)
-        honesty = measured(watch.outcome(), watch.before(), self.calibration, dataset.class_names)
-        if honesty is not None:
-            found = replace(found, metrics=replace(found.metrics, honesty=honesty.to_dict()))
-            if out is not None:
-                honesty.write(out)
-        if out is not None:
-            write_evaluation(dataset, found, out)
-        return found.metrics
-
-    def enough(self, dataset: "AnnotatedImages") -> Float[np.ndarray, " C"]:
-        """What a score must reach by the label of a data set: its own `thresholds`, or 0.5 without.
-
-        ValueError where the class names are not the same.
-        """
-        from edgewise.evaluation.run import categories_of
-
-        own = categories_of(self.class_names, dataset).tolist()
-        least = self.predictor().least(0.5 if self.thresholds is None else "auto")
-        return least[[own.index(category) for category in dataset.category_ids]]
 
     # ── calibrate ──────────────────────────────────────────────────────────────────────────────────
 
@@ -295,15 +240,6 @@ class Detector:
         if out is not None:
             honesty.write(out)
         return honesty
-
-    def uncalibrated(self) -> "Detector":
-        """The same weights as they were before any calibration, thresholds included; this one stays."""
-        other = copy.copy(self)
-        score = self.calibration.score if self.calibration else None
-        if score is not None and self.thresholds is not None:
-            other.thresholds = self.thresholds.mapped(score.undo)
-        other.calibration = None
-        return other
 
     def _warn_of_seen(self, dataset: "AnnotatedImages", split: str) -> None:
         seen = self._origin.seen if self._origin else None
@@ -691,7 +627,3 @@ def _fresh(config: ModelConfig, seed: int) -> DFine:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return DFine(config)
-
-
-def _pair(size: Size | None) -> tuple[int, int] | None:
-    return (size, size) if isinstance(size, int) else size

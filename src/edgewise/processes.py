@@ -1,4 +1,4 @@
-"""What the processes of a run tell one another. Alone, every answer is one's own and nothing is sent. No torch."""
+"""What the processes of a run tell one another: alone, every answer is one's own. No torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

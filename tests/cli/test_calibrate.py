@@ -18,7 +18,7 @@ from edgewise.decode import calibrated_std
 from edgewise.detections import Detections
 from edgewise.edges import EdgeDistributions
 from edgewise.evaluation.calibration import fit
-from edgewise.predict.predictor import Predictor
+from edgewise.predict.network import NetworkPredictor
 from edgewise.seen import SeenImages
 from edgewise.thresholds import Thresholds
 from tests.cli.conftest import Edgewise
@@ -56,18 +56,18 @@ def seeing(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         boxes |= {one.image.tobytes(): one for one in (dataset[i] for i in range(len(dataset)))}
 
     def predict_arrays(
-        self: Predictor, images: Sequence[np.ndarray], threshold: float = 0.0, edges: bool = False
+        self: NetworkPredictor, images: Sequence[np.ndarray], threshold: float = 0.0, edges: bool = False
     ) -> list[Detections]:
         return [_seen(self, boxes[image.tobytes()], edges) for image in images]
 
-    def predict_layers(self: Predictor, images: Sequence[np.ndarray]) -> list[tuple[Detections, ...]]:
+    def predict_layers(self: NetworkPredictor, images: Sequence[np.ndarray]) -> list[tuple[Detections, ...]]:
         return [(one,) for one in predict_arrays(self, images, edges=True)]
 
-    monkeypatch.setattr(Predictor, "predict_arrays", predict_arrays)
-    monkeypatch.setattr(Predictor, "predict_layers", predict_layers)
+    monkeypatch.setattr(NetworkPredictor, "predict_arrays", predict_arrays)
+    monkeypatch.setattr(NetworkPredictor, "predict_layers", predict_layers)
 
 
-def _seen(predictor: Predictor, sample: Any, edges: bool) -> Detections:
+def _seen(predictor: NetworkPredictor, sample: Any, edges: bool) -> Detections:
     rng = np.random.default_rng(sample.image_id)
     true, labels = np.tile(sample.boxes_xyxy, (2, 1)).astype(np.float64), np.tile(sample.labels, 2)
     real = np.arange(len(true)) < len(sample.labels)

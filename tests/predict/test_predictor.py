@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edgewise.bins import bin_values
 from edgewise.detections import Detections
 from edgewise.predict import predictor as module
-from edgewise.predict.predictor import Predictor
+from edgewise.predict.network import NetworkPredictor
 from edgewise.structures import EncoderOutput, InitialOutput, LayerOutput, ModelOutput
 from edgewise.thresholds import Thresholds
 from tests.test_detections import promise
@@ -45,8 +45,8 @@ class Tiny(nn.Module):
         )
 
 
-def tiny(model: nn.Module | None = None) -> Predictor:
-    return Predictor(
+def tiny(model: nn.Module | None = None) -> NetworkPredictor:
+    return NetworkPredictor(
         Tiny() if model is None else model,
         size=(64, 96),
         class_names=("cat", "dog"),
@@ -329,7 +329,7 @@ def test_bad_arguments_fail_at_the_call(arguments: dict[str, object], message: s
 
 def test_size_is_checked_when_made() -> None:
     with pytest.raises(ValueError, match="650 is not a positive multiple of 32"):
-        Predictor(Tiny(), size=(650, 640), class_names=("cat", "dog"), values=bin_values(32))
+        NetworkPredictor(Tiny(), size=(650, 640), class_names=("cat", "dog"), values=bin_values(32))
 
 
 class Terminal(io.StringIO):

@@ -19,7 +19,7 @@ from edgewise.bins import bin_values
 from edgewise.data.sampling import epoch_order
 from edgewise.evaluation.coco import Metrics
 from edgewise.evaluation.run import evaluate
-from edgewise.predict.predictor import Predictor
+from edgewise.predict.network import NetworkPredictor
 from edgewise.processes import Processes
 from edgewise.sample import Sample
 from edgewise.train import trainer as trainer_module
@@ -167,7 +167,7 @@ def validation() -> Metrics:
     with joined() as processes:
         config = tiny_config()
         values = bin_values(config.decoder.num_bins, config.decoder.a, config.decoder.c)
-        predictor = Predictor(tiny_model().eval(), size=(64, 64), class_names=NAMES, values=values)
+        predictor = NetworkPredictor(tiny_model().eval(), size=(64, 64), class_names=NAMES, values=values)
         data = Patches(count=7)
         found = evaluate(data, predictor.predict_arrays, batch=2, processes=processes)
         assert len(found.detections) == (len(data) if processes.main else 0)

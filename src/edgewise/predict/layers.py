@@ -16,9 +16,8 @@ from edgewise.detections import Detections
 from edgewise.model import DFine
 from edgewise.model.anytime import change
 from edgewise.model.decoder import Decoder
-from edgewise.predict.predictor import Predictor, Ready
-from edgewise.predict.sources import check_array
-from edgewise.preprocess import preprocess
+from edgewise.predict.network import NetworkPredictor, host
+from edgewise.predict.predictor import Ready
 
 Cut = tuple[int, int]  # layers, queries
 
@@ -52,7 +51,9 @@ class Times:
 class LayerPredictor:
     """A model in its inference form, run once an image for every number of queries, each layer decoded."""
 
-    def __init__(self, predictor: Predictor, model: DFine, queries: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, predictor: NetworkPredictor, model: DFine, queries: Sequence[int] | None = None
+    ) -> None:
         """`predictor` turns images into input and outputs into Detections; the model's own number of
         `queries`, two thirds, a third and a sixth of it by default.
         """
@@ -68,18 +69,15 @@ class LayerPredictor:
     @torch.inference_mode()
     def __call__(self, images: Sequence[np.ndarray]) -> list[dict[int, Steps]]:
         """Of each RGB uint8 array [H, W, 3] its steps by number of queries; detections keep their edges."""
-        ready = self._ready(images)
+        ready = self._predictor.ready(images)
         maps = self._model.maps(self._predictor.batch(ready))
         found = {count: self._steps(decoder, maps, ready) for count, decoder in self._decoders.items()}
         return [{count: steps[image] for count, steps in found.items()} for image in range(len(ready))]
 
-    def _ready(self, images: Sequence[np.ndarray]) -> list[Ready]:
-        return [(*preprocess(check_array(image), self._predictor.size), None) for image in images]
-
     def _steps(self, decoder: Decoder, maps: list[Tensor], ready: list[Ready]) -> list[Steps]:
         output, every = decoder(maps), self._predictor.least(0.0)
         outputs = (replace(output, layers=output.layers[: i + 1]) for i in range(self._layers))
-        found = [self._predictor.decoded(one, ready, every, edges=True) for one in outputs]
+        found = [self._predictor.decoded(host(one), ready, every, edges=True) for one in outputs]
         changes = [change(*pair).tolist() for pair in pairwise(output.layers)]
         return [
             Steps(tuple(one[i] for one in found), tuple(one[i] for one in changes)) for i in range(len(ready))
@@ -94,7 +92,7 @@ class LayerPredictor:
         if repeats < 1:
             raise ValueError(f"repeats {repeats}: expected at least one")
         model, layers, most = self._model, self._layers, max(self._decoders)
-        batch = self._predictor.batch(self._ready([image]))
+        batch = self._predictor.batch(self._predictor.ready([image]))
         maps = model.maps(batch)
         cuts = [(layer, count) for count in self._decoders for layer in range(1, layers + 1)]
         runs: list[Callable[[], object]] = [partial(model.maps, batch)]

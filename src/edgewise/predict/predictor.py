@@ -1,19 +1,14 @@
-"""From images of any kind to Detections, a batch at a time."""
+"""From images of any kind to Detections, a batch at a time, whatever finds them. No torch."""
 
-import copy
 import sys
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from rich.console import Console
-from rich.progress import track
-from torch import Tensor, nn
+from jaxtyping import Float, UInt8
 
 from edgewise.calibration import Calibration
 from edgewise.decode import decode
@@ -21,27 +16,27 @@ from edgewise.detections import Detections, Geometry
 from edgewise.predict.sources import ImageLike, Source, check_array, expand, load
 from edgewise.preprocess import preprocess
 from edgewise.sizes import check_size
-from edgewise.structures import ModelOutput
 from edgewise.thresholds import Thresholds
 
 Scores = Float[np.ndarray, " C"]
 Threshold = float | Scores | str  # one for all classes, one a class, or "auto"
 Ready = tuple[np.ndarray, Geometry, Path | np.ndarray | None]  # model input, the way back, where it came from
+Raw = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # what `decode` reads of one image, in its order
 
 
-class Predictor:
-    """A model with what turns images into its input and its output into Detections.
+class Predictor(ABC):
+    """What turns images into a model's input and its output into Detections; `detect` runs the model.
 
-    `model` maps images [B, 3, H, W] in [0, 1] to ModelOutput. It runs where its parameters are and in
-    their precision, in evaluation mode, and is left in the mode it was in. `size` is (height, width) of
-    its input, `values` W(n) in sides of the initial box (`edgewise.bins.bin_values`), `thresholds` what
-    the threshold "auto" stands for, in scores as they come out; `calibration` makes error bars, and maybe
-    scores, keep their word.
+    `size` is (height, width) of its input, `values` W(n) in sides of the initial box
+    (`edgewise.bins.bin_values`), `thresholds` what the threshold "auto" stands for, in scores as they come
+    out; `calibration` makes error bars, and maybe scores, keep their word. `tells_edges`: whether the
+    distributions of edges can be asked for.
     """
+
+    tells_edges = True
 
     def __init__(
         self,
-        model: nn.Module,
         *,
         size: tuple[int, int],
         class_names: tuple[str, ...],
@@ -50,13 +45,24 @@ class Predictor:
         thresholds: Thresholds | None = None,
         calibration: Calibration | None = None,
     ) -> None:
-        self.model = model
         self.size = check_size(size)
         self.class_names = class_names
         self.category_ids = category_ids
         self.values = values
         self.thresholds = thresholds
         self.calibration = calibration
+
+    @abstractmethod
+    def detect(
+        self, ready: Sequence[Ready], threshold: Scores, max_detections: int, edges: bool
+    ) -> list[Detections]:
+        """What is found in one batch of at least one image, in one forward pass."""
+
+    def prepare(
+        self, image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]
+    ) -> tuple[np.ndarray, Geometry]:
+        """Model input of an image, and the way back to its pixels."""
+        return preprocess(image, size)
 
     def predict(
         self,
@@ -88,7 +94,10 @@ class Predictor:
             return found
         if not many:
             return next(found)
-        if len(images) > batch and sys.stderr.isatty():
+        if len(images) > batch and sys.stderr.isatty() and find_spec("rich"):
+            from rich.console import Console
+            from rich.progress import track
+
             console = Console(stderr=True)
             return list(track(found, "predict", total=len(images), console=console, transient=True))
         return list(found)
@@ -102,23 +111,19 @@ class Predictor:
         edges: bool = False,
     ) -> list[Detections]:
         """Detections of RGB uint8 arrays [H, W, 3] in one forward pass. They do not keep their image."""
-        ready: list[Ready] = [(*preprocess(check_array(image), self.size), None) for image in images]
-        return self._detect(ready, self.least(threshold), max_detections, edges) if ready else []
+        ready = self.ready(images)
+        return self.detect(ready, self.least(threshold), max_detections, edges) if ready else []
+
+    def ready(self, images: Sequence[np.ndarray]) -> list[Ready]:
+        """Such arrays as `detect` takes them."""
+        return [(*self.prepare(check_array(image), self.size), None) for image in images]
 
     def predict_layers(self, images: Sequence[np.ndarray]) -> list[tuple[Detections, ...]]:
-        """Of each of such arrays what every decoder layer says, whatever the score, with edges.
+        """Of each of such arrays what every decoder layer says that can be asked, whatever the score.
 
-        The last as `predict_arrays`; those before it raw, without calibration. An inference form that has no
-        scores but the last layer's gives that alone.
+        All keep their edges; the last is as of `predict_arrays`, those before it raw, without calibration.
         """
-        ready: list[Ready] = [(*preprocess(check_array(image), self.size), None) for image in images]
-        if not ready:
-            return []
-        output, every, raw = self._forward(ready), self.least(0.0), copy.copy(self)
-        raw.calibration = None
-        layers = [replace(output, layers=output.layers[:i]) for i in range(1, len(output.layers))]
-        before = [raw.decoded(one, ready, every, edges=True) for one in layers]
-        return list(zip(*before, self.decoded(output, ready, every, edges=True), strict=True))
+        return [(one,) for one in self.predict_arrays(images, edges=True)]
 
     def _stream(
         self,
@@ -131,9 +136,19 @@ class Predictor:
     ) -> Iterator[Detections]:
         for start in range(0, len(images), batch):
             # No name is given to a batch or its answers: they would live on while the next is read.
-            yield from self._detect(
-                _read(images[start : start + batch], size), threshold, max_detections, edges
+            yield from self.detect(
+                self._read(images[start : start + batch], size), threshold, max_detections, edges
             )
+
+    def _read(self, images: Sequence[ImageLike], size: tuple[int, int]) -> list[Ready]:
+        """Each image as model input. Side by side, as Pillow decodes and resizes without Python's lock."""
+
+        def read(image: ImageLike) -> Ready:
+            pixels, source = load(image)
+            return *self.prepare(pixels, size), source
+
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(read, images))
 
     def least(self, threshold: Threshold) -> Scores:
         """What the scores must reach, by label. Raises ValueError for what is no threshold."""
@@ -156,30 +171,15 @@ class Predictor:
             )
         return np.broadcast_to(least, len(self.class_names))
 
-    def _detect(
-        self, ready: list[Ready], threshold: Scores, max_detections: int, edges: bool
-    ) -> list[Detections]:
-        return self.decoded(self._forward(ready), ready, threshold, max_detections, edges)
-
-    def _forward(self, ready: Sequence[Ready]) -> ModelOutput:
-        with torch.inference_mode(), evaluating(self.model):
-            output: ModelOutput = self.model(self.batch(ready))
-        return output
-
-    def batch(self, ready: Sequence[Ready]) -> Float[Tensor, "B 3 H W"]:
-        """Images as the model wants them: where its weights are, in their precision."""
-        weight = next(self.model.parameters())
-        return torch.from_numpy(np.stack([image for image, _, _ in ready])).to(weight.device, weight.dtype)
-
     def decoded(
         self,
-        output: ModelOutput,
+        rows: Iterable[Raw],
         ready: Sequence[Ready],
         threshold: Scores,
         max_detections: int = 300,
         edges: bool = False,
     ) -> list[Detections]:
-        """What the last layer of `output` found in each image."""
+        """What a model's raw output says of each image."""
         return [
             decode(
                 *row,
@@ -193,36 +193,5 @@ class Predictor:
                 calibration=self.calibration,
                 edges=edges,
             )
-            for row, (_, geometry, source) in zip(host(output), ready, strict=True)
+            for row, (_, geometry, source) in zip(rows, ready, strict=True)
         ]
-
-
-def _read(images: Sequence[ImageLike], size: tuple[int, int]) -> list[Ready]:
-    """Each image as model input. Side by side, as Pillow decodes and resizes without Python's lock."""
-
-    def read(image: ImageLike) -> Ready:
-        pixels, source = load(image)
-        return *preprocess(pixels, size), source
-
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(read, images))
-
-
-def host(output: ModelOutput) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """What `decode` reads of each image: logits, boxes, edge_logits, initial_boxes; float32, or float64."""
-    last = output.layers[-1]
-    tensors = (last.logits, last.boxes, last.edge_logits, output.initial.boxes)
-    wide = (one if one.dtype == torch.float64 else one.float() for one in tensors)
-    return zip(*(one.cpu().numpy() for one in wide), strict=True)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode; each of its modules is left in the mode it was in."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from edgewise.decode import edge_distributions
 from edgewise.edges import EdgeDistributions
-from edgewise.predict.predictor import Predictor, Threshold, evaluating
+from edgewise.predict.network import NetworkPredictor, evaluating
+from edgewise.predict.predictor import Threshold
 from edgewise.predict.sources import ImageLike, expand, load
 from edgewise.preprocess import preprocess
 
@@ -63,7 +64,7 @@ class Trace:
         return plot(self, box)
 
 
-def trace(predictor: Predictor, image: ImageLike, threshold: Threshold = 0.5) -> Trace:
+def trace(predictor: NetworkPredictor, image: ImageLike, threshold: Threshold = 0.5) -> Trace:
     """The objects of one image whose class scores at least `threshold` in the last layer; see `Trace`.
 
     An object is a query with its best class. Layers are those that ran: fewer where the model stops early.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from edgewise.boxes import cxcywh_to_xyxy, iou
 from edgewise.detections import Detections
 from edgewise.draw import contact_sheet
-from edgewise.predict.predictor import Predictor
+from edgewise.predict.network import NetworkPredictor
 from edgewise.predict.sources import ImageLike, Source, expand
 from edgewise.structures import ModelOutput
 
@@ -107,7 +107,7 @@ def check_list(path: str | Path) -> Path:
 
 
 def select(
-    predictor: Predictor,
+    predictor: NetworkPredictor,
     source: Source,
     k: int,
     known: Source = (),
@@ -147,7 +147,7 @@ def select(
     )
 
 
-def look(predictor: Predictor, images: Sequence[ImageLike], batch: int = 8) -> Iterator[Look]:
+def look(predictor: NetworkPredictor, images: Sequence[ImageLike], batch: int = 8) -> Iterator[Look]:
     """What a detector makes of each image."""
     movements: list[float] = []
     features: list[np.ndarray] = []

@@ -1,0 +1,78 @@
+"""The predictor of a torch model."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from edgewise.detections import Detections
+from edgewise.predict.predictor import Predictor, Raw, Ready, Scores
+from edgewise.structures import ModelOutput
+
+
+class NetworkPredictor(Predictor):
+    """A model with what turns images into its input and its output into Detections; see `Predictor`.
+
+    `model` maps images [B, 3, H, W] in [0, 1] to ModelOutput. It runs where its parameters are and in
+    their precision, in evaluation mode, and is left in the mode it was in.
+    """
+
+    def __init__(self, model: nn.Module, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.model = model
+
+    def detect(
+        self, ready: Sequence[Ready], threshold: Scores, max_detections: int, edges: bool
+    ) -> list[Detections]:
+        return self.decoded(host(self._forward(ready)), ready, threshold, max_detections, edges)
+
+    def predict_layers(self, images: Sequence[np.ndarray]) -> list[tuple[Detections, ...]]:
+        """Of each of such arrays what every decoder layer says, whatever the score, with edges.
+
+        The last as `predict_arrays`; those before it raw, without calibration. An inference form that has no
+        scores but the last layer's gives that alone.
+        """
+        ready = self.ready(images)
+        if not ready:
+            return []
+        output, every, raw = self._forward(ready), self.least(0.0), copy.copy(self)
+        raw.calibration = None
+        layers = [replace(output, layers=output.layers[:i]) for i in range(1, len(output.layers))]
+        before = [raw.decoded(host(one), ready, every, edges=True) for one in layers]
+        return list(zip(*before, self.decoded(host(output), ready, every, edges=True), strict=True))
+
+    def _forward(self, ready: Sequence[Ready]) -> ModelOutput:
+        with torch.inference_mode(), evaluating(self.model):
+            output: ModelOutput = self.model(self.batch(ready))
+        return output
+
+    def batch(self, ready: Sequence[Ready]) -> Float[Tensor, "B 3 H W"]:
+        """Images as the model wants them: where its weights are, in their precision."""
+        weight = next(self.model.parameters())
+        return torch.from_numpy(np.stack([image for image, _, _ in ready])).to(weight.device, weight.dtype)
+
+
+def host(output: ModelOutput) -> Iterator[Raw]:
+    """What `decode` reads of each image: logits, boxes, edge_logits, initial_boxes; float32, or float64."""
+    last = output.layers[-1]
+    tensors = (last.logits, last.boxes, last.edge_logits, output.initial.boxes)
+    wide = (one if one.dtype == torch.float64 else one.float() for one in tensors)
+    return zip(*(one.cpu().numpy() for one in wide), strict=True)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode; each of its modules is left in the mode it was in."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
