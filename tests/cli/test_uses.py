@@ -15,8 +15,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an untrained checkpoint and a few scenes."""
     folder = tmp_path_factory.mktemp("uses")
     write_coco(folder / "data", [SceneDataset(3, 0, "train"), SceneDataset(2, 0, "test")])
-    settings = tiny_config(len(CLASS_NAMES))
-    Detector(settings, CLASS_NAMES, device="cpu").save(folder / "fresh.safetensors")
+    Detector(tiny_config(len(CLASS_NAMES)), CLASS_NAMES, device="cpu").save(folder / "fresh.safetensors")
     return folder
 
 

@@ -69,8 +69,7 @@ def test_movement_by_hand() -> None:
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    settings = tiny_config(2)
-    return Detector(settings, ["dog", "cat"], device="cpu")
+    return Detector(tiny_config(2), ["dog", "cat"], device="cpu")
 
 
 @pytest.fixture
