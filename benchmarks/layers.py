@@ -41,7 +41,8 @@ def table(name: str, times: Times, queries: int) -> list[str]:
 
 
 def _saved(ms: float, times: Times, whole: float) -> list[str]:
-    return [f"{ms:.0f}", f"{1 - ms / whole:.0%}", f"{(whole - ms) / (times.maps + whole):.0%}"]
+    shares = (1 - ms / whole, (whole - ms) / (times.maps + whole))
+    return [f"{ms:.0f}", *(f"{round(share, 2) + 0.0:.0%}" for share in shares)]  # no minus before a zero
 
 
 def main(*sizes: str, side: int = 640, repeats: int = 7, out: Path = Path("runs/layers")) -> None:

@@ -88,7 +88,12 @@ def _covered(points: Sequence[Point]) -> bool:
 def _cells(one: Point, covered: bool) -> list[str]:
     what = [f"{one.exit:g}", f"{one.layers:.2f}"] if one.exit else [f"{one.layers:.0f}", str(one.queries)]
     quality = [_number(value, 3) for value in (one.ap, one.ap50, one.ap75)]
-    spent = [_number(one.lost, 2), f"{one.decoder_ms:.1f}", f"{one.saved:.0%}", f"{one.whole_ms:.1f}"]
+    spent = [
+        _number(one.lost, 2),
+        f"{one.decoder_ms:.1f}",
+        f"{round(one.saved, 2) + 0.0:.0%}",
+        f"{one.whole_ms:.1f}",
+    ]
     if one.exit:
         return what + quality + spent
     honest = [f"{one.duplicates:.1%}", _number(one.rank_correlation, 2)]
