@@ -27,6 +27,7 @@ from edgewise.spelling import unknown
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from edgewise.artifact import Head, Sampler
     from edgewise.calibration import Calibration
     from edgewise.data.custom import Transform
     from edgewise.data.dataset import Dataset
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from edgewise.evaluation.coco import Metrics
     from edgewise.evaluation.layers import Profile
     from edgewise.evaluation.run import AnnotatedImages
+    from edgewise.export import Proof
     from edgewise.predict.predictor import Threshold
     from edgewise.predict.sources import ImageLike, Source
     from edgewise.predict.trace import Trace
@@ -607,6 +609,63 @@ class Detector(BaseDetector):
     def save_pretrained(self, folder: str | Path, format: Literal["transformers"] = "transformers") -> None:
         """Writes a folder that `transformers.DFineForObjectDetection.from_pretrained` loads."""
         checkpoint.save_transformers(self.checkpoint(), folder)
+
+    # ── export ─────────────────────────────────────────────────────────────────────────────────────
+
+    def export(
+        self,
+        target: Literal["onnx"],
+        path: str | Path,
+        *,
+        head: "Head" = "detections",
+        sampler: "Sampler" = "gather",
+        size: Size | None = None,
+        dynamic_size: bool = False,
+        resize_inside: bool = False,
+        max_detections: int = 300,
+        opset: int = 18,
+        images: "Source | None" = None,
+        data: "Data | AnnotatedImages | None" = None,
+        split: str = "val",
+        progress: bool = False,
+    ) -> "Proof":
+        """Writes this detector for another runtime, and the proof that it answers the same there.
+
+        head "detections" gives finished ones, "raw" what `edgewise.decode` finishes; sampler "gather" has no
+        GridSample, which some runtimes get wrong, "native" has. `dynamic_size` takes any multiple of 32,
+        `resize_inside` uint8 images of any size. docs/export.md says what goes in and comes out.
+
+        The file is compared with this detector on `images`, else some of `data`, else painted scenes; on
+        `data` its AP and latency are measured too. Raises `export.Rejected`, and leaves no file of that name,
+        where it differs.
+        """
+        from edgewise.data.open import open_dataset
+        from edgewise.evaluation.run import AnnotatedImages
+        from edgewise.export import export
+        from edgewise.export import target as known
+        from edgewise.export.describe import describe, pictures
+
+        known(target)
+        artifact = describe(
+            self.checkpoint(),
+            head=head,
+            sampler=sampler,
+            size=None if size is None else pair(size),
+            dynamic_size=dynamic_size,
+            resize_inside=resize_inside,
+            max_detections=max_detections,
+            opset=opset,
+        )
+        dataset = data if data is None or isinstance(data, AnnotatedImages) else open_dataset(data, split)
+        return export(
+            self.model,
+            artifact,
+            path,
+            pictures(images, dataset, artifact.size),
+            self.predictor,
+            dataset=dataset,
+            progress=progress,
+        )
 
     def __repr__(self) -> str:
         height, width = self.config.size

@@ -27,7 +27,7 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
         _sync(temporary, os.O_RDWR)
         temporary.replace(path)
     except WRITING as error:
-        raise OSError(f"{path}: cannot be written: {_reason(error, path)}") from error
+        raise OSError(f"{path}: cannot be written: {reason(error, path)}") from error
     finally:
         temporary.unlink(missing_ok=True)
     if os.name == "posix":  # elsewhere a folder cannot be opened; the rename is durable without
@@ -40,7 +40,8 @@ def remove_unfinished(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _reason(error: Exception, path: Path) -> str:
+def reason(error: Exception, path: Path) -> str:
+    """Why it could not be written, what became of the old one, and how much room there is."""
     text = next(iter(str(error).strip().splitlines()), type(error).__name__)
     free = shutil.disk_usage(path.parent).free / 1e6
     kept = "what it held before is as it was; " if path.exists() else ""

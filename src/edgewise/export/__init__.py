@@ -1,0 +1,189 @@
+"""Exports that prove themselves: a file for another runtime, kept only if it answers like the checkpoint."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgewise.artifact import IMAGES, SIZES, Artifact
+from edgewise.checkpoint.atomic import reason
+from edgewise.export import onnx
+from edgewise.export.compare import Check as Check
+from edgewise.export.compare import Tolerance as Tolerance
+from edgewise.export.drift import Steps, first_drift
+from edgewise.export.proof import (
+    PredictorAt,
+    compare_all,
+    file_hash,
+    images_hash,
+    measure,
+    versions,
+    write_proof,
+)
+from edgewise.export.proof import Proof as Proof
+from edgewise.export.proof import read_proof as read_proof
+from edgewise.model import DFine
+from edgewise.preprocess import preprocess
+from edgewise.runtime.detector import ExportedDetector
+from edgewise.runtime.engines import Arrays, load_engine
+from edgewise.spelling import unknown
+
+if TYPE_CHECKING:
+    from edgewise.evaluation.run import AnnotatedImages
+
+
+@dataclass(frozen=True)
+class Target:
+    """What makes one kind of artifact.
+
+    `requirements` raises MissingExtra where a package is missing; `write(model, artifact, path)` makes the
+    file; `steps(path, names, inputs)` is what tensors inside it are.
+    """
+
+    suffix: str
+    packages: tuple[str, ...]
+    requirements: Callable[[], None]
+    write: Callable[[DFine, Artifact, Path], None]
+    steps: Callable[[Path, list[str], Arrays], dict[str, np.ndarray]]
+
+
+TARGETS = {
+    "onnx": Target(".onnx", onnx.PACKAGES, onnx.requirements, onnx.write, onnx.steps),
+}
+
+
+class Rejected(ValueError):
+    """An artifact that does not answer like its checkpoint; `proof` says where."""
+
+    def __init__(self, message: str, proof: Proof) -> None:
+        super().__init__(message)
+        self.proof = proof
+
+
+def target(name: str) -> Target:
+    """How to make artifacts of that kind. ValueError for an unknown one, MissingExtra where that cannot be."""
+    if name not in TARGETS:
+        raise ValueError(unknown(name, list(TARGETS), "target"))
+    TARGETS[name].requirements()
+    return TARGETS[name]
+
+
+def export(
+    model: DFine,
+    artifact: Artifact,
+    path: str | Path,
+    images: Sequence[np.ndarray],
+    reference: PredictorAt,
+    *,
+    dataset: "AnnotatedImages | None" = None,
+    tolerance: Tolerance | None = None,
+    progress: bool = False,
+) -> Proof:
+    """Writes the model as `artifact` describes, and proves the file on `images` before it gets its name.
+
+    `reference` predicts with the checkpoint at a size. On a `dataset` AP and latency of both are measured.
+    NAME.proof.json beside the file says what was found. Raises Rejected where the file is out of tolerance;
+    then it is NAME.rejected, and what NAME held before is as it was. ValueError for a name that does not end
+    as the target's do, OSError where it cannot be written.
+    """
+    path, make = Path(path), target(artifact.target)
+    if path.suffix != make.suffix:
+        raise ValueError(f"{path}: expected a name that ends with {make.suffix}")
+    with workspace(path) as folder:
+        candidate = folder / path.name
+        make.write(model, artifact, candidate)
+        proof = prove(
+            candidate,
+            model,
+            images,
+            reference,
+            dataset=dataset,
+            tolerance=tolerance or Tolerance(),
+            progress=progress,
+        )
+        final = path if proof.passed else path.with_name(f"{path.name}.rejected")
+        candidate.replace(final)
+        write_proof(proof, final)
+    if not proof.passed:
+        faults = "; ".join(proof.faults)
+        raise Rejected(
+            f"{path}: not written, since what the file says differs from the checkpoint: {faults}. "
+            f"{proof.drift}. The file is {final.name}, all numbers are in {final.name}.proof.json",
+            proof,
+        )
+    return proof
+
+
+def prove(
+    path: Path,
+    model: DFine,
+    images: Sequence[np.ndarray],
+    reference: PredictorAt,
+    *,
+    dataset: "AnnotatedImages | None" = None,
+    tolerance: Tolerance,
+    progress: bool = False,
+) -> Proof:
+    """Compares an artifact, in its own runtime on the CPU, with the model it was made from."""
+    detector = ExportedDetector(load_engine(path, device="cpu"))
+    artifact = detector.artifact
+    make = target(artifact.target)
+    checks, undecided, failing = compare_all(artifact, reference, detector.predictor, images, tolerance)
+    faults = [f"{one.what}: {fault}" for one in checks for fault in one.faults]
+    table = None
+    if dataset is not None and not faults:
+        rows = {"checkpoint": reference(artifact.size), "artifact": detector.predictor()}
+        table = measure(dataset, rows, progress=progress)
+        lost = table["checkpoint"]["AP"] - table["artifact"]["AP"]
+        if not abs(lost) <= tolerance.ap:
+            faults.append(f"AP differs by {lost:.4f}, at most {tolerance.ap} is allowed")
+    drift = None
+    if failing:
+        steps: Steps = lambda names, inputs: make.steps(path, names, inputs)  # noqa: E731
+        drift = str(first_drift(model, artifact, steps, inputs_of(artifact, failing)))
+    return Proof(
+        passed=not faults,
+        faults=tuple(faults),
+        drift=drift,
+        artifact=file_hash(path),
+        checkpoint=artifact.checkpoint,
+        images=images_hash(images),
+        undecided=undecided,
+        tolerance=tolerance,
+        checks=tuple(checks),
+        table=table,
+        engine=detector.engine.name,
+        versions=versions(*make.packages),
+    )
+
+
+def inputs_of(artifact: Artifact, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """What an artifact is fed for RGB uint8 images, of one size where it resizes."""
+    if artifact.resize_inside:
+        return {IMAGES: np.stack(images)}
+    inputs = {IMAGES: np.stack([preprocess(image, artifact.size)[0] for image in images])}
+    if SIZES in artifact.inputs:
+        inputs[SIZES] = np.array([image.shape[:2] for image in images], np.int64)
+    return inputs
+
+
+@contextmanager
+def workspace(path: Path) -> Iterator[Path]:
+    """A folder beside `path` for files that have no name yet; it is gone afterwards, whatever happens.
+
+    OSError, naming `path`, where nothing can be written there.
+    """
+    folder = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+        yield folder
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written: {reason(error, path)}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,71 @@
+"""What an artifact will say about itself, and the pictures that prove it."""
+
+from collections.abc import Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgewise.artifact import Artifact, Bins, Head, Sampler
+from edgewise.checkpoint import Checkpoint
+from edgewise.data.scenes import SceneDataset
+from edgewise.export import onnx
+from edgewise.export.proof import fingerprint
+from edgewise.predict.sources import Source, expand, load
+
+if TYPE_CHECKING:
+    from edgewise.evaluation.run import AnnotatedImages
+
+PICTURES = 16
+
+
+def describe(
+    checkpoint: Checkpoint,
+    *,
+    head: Head = "detections",
+    sampler: Sampler = "gather",
+    size: tuple[int, int] | None = None,
+    dynamic_size: bool = False,
+    resize_inside: bool = False,
+    max_detections: int = 300,
+    opset: int = onnx.OPSET,
+) -> Artifact:
+    """The metadata of an ONNX file of this checkpoint. ValueError for what cannot be exported."""
+    if not onnx.OPSET <= opset <= onnx.LAST_OPSET:
+        raise ValueError(
+            f"opset {opset}: expected {onnx.OPSET} to {onnx.LAST_OPSET}; older ones take the norms to pieces, "
+            "which overflow in float16"
+        )
+    config = checkpoint.config
+    decoder = config.decoder
+    return Artifact(
+        target="onnx",
+        head=head,
+        sampler=sampler,
+        size=size or config.size,
+        dynamic_size=dynamic_size,
+        resize_inside=resize_inside,
+        model=config.name,
+        num_queries=decoder.num_queries,
+        max_detections=max_detections,
+        bins=Bins(decoder.num_bins, decoder.a, decoder.c),
+        class_names=checkpoint.class_names,
+        category_ids=checkpoint.category_ids,
+        thresholds=checkpoint.thresholds,
+        calibration=None if checkpoint.calibration is None else checkpoint.calibration.sealed(),
+        checkpoint=fingerprint(checkpoint),
+        versions={"edgewise": metadata.version("edgewise"), **onnx.versions(), "opset": str(opset)},
+    )
+
+
+def pictures(
+    images: Source | None, dataset: "AnnotatedImages | None", size: tuple[int, int]
+) -> Sequence[np.ndarray]:
+    """What a proof looks at: the images given, else some of the data set, else painted scenes."""
+    if images is not None:
+        return [load(image)[0] for image in expand(images)[0]]
+    if dataset is None:
+        scenes = SceneDataset(PICTURES, seed=0, split="val", size=(size[0] + 48, size[1] + 80))
+        return [scenes[i].image for i in range(PICTURES)]
+    rows = np.linspace(0, len(dataset) - 1, min(PICTURES, len(dataset))).round().astype(int)
+    return [dataset[i].image for i in rows.tolist()]

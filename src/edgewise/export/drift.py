@@ -1,0 +1,83 @@
+"""Where an artifact leaves its checkpoint: the first of its inner tensors that differs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from edgewise.artifact import Artifact
+from edgewise.export.graph import PICKS, Graph
+from edgewise.model import DFine
+from edgewise.runtime.engines import Arrays
+
+LIMIT = 1e-3  # of a tensor's root mean square: rounding of 32 bits stays a hundred times below
+
+Steps = Callable[[list[str], Arrays], dict[str, np.ndarray]]  # names, inputs → tensors of the artifact
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The first tensor that differs, of `compared` in order; `after` is the one before it, which does not.
+
+    `tensor` is None where none does: then it is what the artifact is fed, or what is done with its outputs.
+    """
+
+    tensor: str | None
+    after: str | None
+    compared: int
+    difference: float  # greatest, in root mean squares of the tensor
+
+    def __str__(self) -> str:
+        if self.tensor is None:
+            return f"none of the {self.compared} tensors that were compared drifts"
+        before = f"after {self.after}, which agrees" if self.after else "the first that is compared"
+        return (
+            f"the first tensor that drifts is {self.tensor} ({before}): off by {self.difference:.2g} of its "
+            "root mean square"
+        )
+
+
+def first_drift(model: DFine, artifact: Artifact, steps: Steps, inputs: Arrays) -> Drift:
+    """Runs the model as it is and the artifact on the same inputs, and compares what their parts say.
+
+    Queries are aligned by the cells they were made of, since neighbours in the ranking may swap.
+    """
+    graph = Graph(model, artifact)
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        tensors = [torch.from_numpy(np.ascontiguousarray(one)).to(device) for one in inputs.values()]
+        expected = {name: one.cpu().numpy() for name, one in graph(*tensors).items()}
+    found = steps(list(expected), inputs)
+    after, compared, queries = None, 0, expected[PICKS].shape[1]
+    for name, own in expected.items():
+        if name not in found or name == PICKS:
+            continue
+        compared += 1
+        other = found[name]
+        if own.shape == other.shape and own.shape[1:2] == (queries,) and PICKS in found:
+            own, other = _aligned(own, other, expected[PICKS], found[PICKS])
+        difference = _difference(own, other)
+        if not difference <= LIMIT:
+            return Drift(name, after, compared, difference)
+        after = name
+    return Drift(None, after, compared, 0.0)
+
+
+def _aligned(
+    own: np.ndarray, other: np.ndarray, own_picks: np.ndarray, other_picks: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The queries that both picked, in the order of their cells."""
+    pairs = []
+    for one, two, first, second in zip(own, other, own_picks, other_picks, strict=True):
+        _, rows, columns = np.intersect1d(first, second, return_indices=True)
+        pairs.append((one[rows], two[columns]))
+    return tuple(np.concatenate(part) for part in zip(*pairs, strict=True))  # type: ignore[return-value]
+
+
+def _difference(own: np.ndarray, other: np.ndarray) -> float:
+    if own.shape != other.shape:
+        return float("inf")
+    own, other = own.astype(np.float64), other.astype(np.float64)
+    scale = np.sqrt(np.square(own).mean()) if own.size else 1.0
+    return float(np.abs(own - other).max(initial=0.0) / max(scale, 1e-12))

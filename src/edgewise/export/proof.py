@@ -1,0 +1,275 @@
+"""The proof: an artifact in its own runtime against the checkpoint it was made from, on real images."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from edgewise.artifact import Artifact
+from edgewise.checkpoint import Checkpoint, atomic_write
+from edgewise.detections import Detections
+from edgewise.export.compare import Check, Tolerance, check
+from edgewise.plain import from_plain
+from edgewise.predict.predictor import Predictor
+from edgewise.preprocess import resize
+
+if TYPE_CHECKING:
+    from edgewise.evaluation.run import AnnotatedImages
+
+BATCHES = (1, 2, 8)
+GAP = 1e-4  # between the last query and the first that is none, in logits; rounding stays ten times below
+VERSION = 1
+
+PredictorAt = Callable[[tuple[int, int]], Predictor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """The verdict on an artifact, as it is written beside it.
+
+    `artifact`, `checkpoint` and `images` are sha256; `checks` what was compared, `undecided` how many images
+    were left out because rounding decides there which cells become queries. `drift` says where a failed
+    artifact leaves its checkpoint. `table` compares artifact and checkpoint on annotated data, where given.
+    """
+
+    version: int = VERSION
+    passed: bool
+    faults: tuple[str, ...]
+    drift: str | None = None
+    artifact: str
+    checkpoint: str
+    images: str
+    undecided: int = 0
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    checks: tuple[Check, ...]
+    table: dict[str, dict[str, float]] | None = None
+    engine: str
+    versions: dict[str, str]
+
+    def __str__(self) -> str:
+        """A table: a line a check, then what is wrong, then AP and latency."""
+        head = ("", "pairs", "box px", "99.9 %", "score", "edge_std px")
+        rows = [head] + [
+            (
+                one.what,
+                f"{one.pairs}",
+                f"{one.box_px:.2g}",
+                f"{one.box_px_999:.2g}",
+                f"{one.score:.1g}",
+                f"{one.edge_std_px:.2g}",
+            )
+            for one in self.checks
+        ]
+        lines = _aligned(rows)
+        if self.undecided:
+            lines.append(f"{self.undecided} images left out: rounding decides there what becomes a query")
+        if self.table is not None:
+            names = list(next(iter(self.table.values())))
+            cells = [
+                (who, *(f"{numbers[name]:.4g}" for name in names)) for who, numbers in self.table.items()
+            ]
+            lines += ["", *_aligned([("", *names), *cells])]
+        lines += ["", f"{'passed' if self.passed else 'FAILED'} in {self.engine}", *self.faults]
+        return "\n".join(lines + ([self.drift] if self.drift else []))
+
+
+def proof_path(artifact: Path) -> Path:
+    """NAME.proof.json beside the artifact NAME."""
+    return artifact.with_name(f"{artifact.name}.proof.json")
+
+
+def write_proof(proof: Proof, artifact: Path) -> None:
+    """Writes it beside its artifact."""
+    text = json.dumps(asdict(proof), indent=1) + "\n"
+    atomic_write(proof_path(artifact), lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def read_proof(artifact: str | Path) -> Proof:
+    """The verdict on an artifact. FileNotFoundError without one, ValueError where it is of another file."""
+    artifact = Path(artifact)
+    path = proof_path(artifact)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path}: not there, so {artifact.name} is not proven; export it anew"
+        ) from None
+    except ValueError:
+        raise ValueError(f"{path}: not JSON; export {artifact.name} anew") from None
+    proof = from_plain(Proof, values, str(path))
+    if proof.artifact != file_hash(artifact):
+        raise ValueError(
+            f"{path}: this proof is of another file than {artifact.name}, which was changed or replaced "
+            "since; export it anew"
+        )
+    return proof
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file, and of the weights beside it where its runtime keeps them apart (.bin of .xml)."""
+    digest = hashlib.sha256(path.read_bytes())
+    weights = path.with_suffix(".bin")
+    if path.suffix == ".xml" and weights.exists():
+        digest.update(weights.read_bytes())
+    return digest.hexdigest()
+
+
+def fingerprint(checkpoint: Checkpoint) -> str:
+    """sha256 of what a checkpoint computes with: settings, class names, weights."""
+    digest = hashlib.sha256(checkpoint.config.model_dump_json().encode())
+    digest.update(json.dumps(checkpoint.class_names).encode())
+    for name, weight in sorted(checkpoint.weights.items()):
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def compare_all(
+    artifact: Artifact,
+    reference: PredictorAt,
+    exported: PredictorAt,
+    images: Sequence[np.ndarray],
+    tolerance: Tolerance,
+) -> tuple[list[Check], int, list[np.ndarray]]:
+    """Every check of the proof; how many images were left out; and the images of the first that failed.
+
+    Batches of 1, 2 and 8, at two sizes where the size is free, and one image in all slots of a batch.
+    """
+    if artifact.resize_inside and len({image.shape for image in images}) > 1:
+        alike = [resize(image, images[0].shape[:2]) for image in images]  # a batch holds images of one size
+    else:
+        alike = list(images)
+    checks: list[Check] = []
+    undecided = 0
+    for size in sizes(artifact):
+        own, other = reference(size), exported(size)
+        truth = _Truth(own, artifact.max_detections)
+        for batch in BATCHES:
+            group = list(images) if batch == 1 else _cycled(alike, max(batch, 4))
+            kept = [image for image in group if truth.decided(image)]
+            undecided += (len(group) - len(kept)) * (batch == 1)
+            if not kept:
+                raise ValueError(
+                    f"in all {len(group)} images rounding decides which cells become queries, so they prove "
+                    "nothing; give others with images= or --images"
+                )
+            kept = _cycled(kept, len(group))
+            found = [
+                one
+                for start in range(0, len(kept), batch)
+                for one in other.predict_arrays(kept[start : start + batch], 0.0, artifact.max_detections)
+            ]
+            name = f"batch {batch}, {size[0]}x{size[1]}"
+            checks.append(check(name, [truth(image) for image in kept], found, tolerance))
+            if checks[-1].faults:
+                return checks, undecided, kept[:batch]
+        most = max(BATCHES)
+        found = other.predict_arrays([kept[0]] * most, 0.0, artifact.max_detections)
+        name = f"one image in {most} slots, {size[0]}x{size[1]}"
+        checks.append(check(name, [truth(kept[0])] * most, found, tolerance))
+        if checks[-1].faults:
+            return checks, undecided, [kept[0]] * most
+    return checks, undecided, []
+
+
+def sizes(artifact: Artifact) -> list[tuple[int, int]]:
+    """Those to prove: its own, and where it takes others, one of another shape."""
+    height, width = artifact.size
+    other = (height + 64 if height < 192 else height - 64, width + 32)
+    return [artifact.size, other] if artifact.dynamic_size else [artifact.size]
+
+
+class _Truth:
+    """What the checkpoint says of an image by itself, computed once."""
+
+    def __init__(self, predictor: Predictor, count: int) -> None:
+        self._predictor, self._count = predictor, count
+        self._known: dict[int, tuple[np.ndarray, Detections, float]] = {}
+
+    def __call__(self, image: np.ndarray) -> Detections:
+        return self._of(image)[1]
+
+    def decided(self, image: np.ndarray) -> bool:
+        """Whether rounding leaves open which cells become queries."""
+        return self._of(image)[2] >= GAP
+
+    def _of(self, image: np.ndarray) -> tuple[np.ndarray, Detections, float]:
+        if id(image) not in self._known:
+            gaps: list[float] = []
+            decoder = self._predictor.model.decoder  # type: ignore[attr-defined]
+            count = decoder.config.num_queries
+
+            def watch(_module: Any, _inputs: Any, logits: torch.Tensor) -> None:
+                best = logits[0].amax(-1).topk(min(count + 1, logits.shape[1])).values
+                gaps.append(float(best[count - 1] - best[count]) if len(best) > count else np.inf)
+
+            handle = decoder.enc_score_head.register_forward_hook(watch)
+            try:
+                found = self._predictor.predict_arrays([image], 0.0, self._count)[0]
+            finally:
+                handle.remove()
+            self._known[id(image)] = image, found, gaps[0]
+        return self._known[id(image)]
+
+
+def measure(
+    dataset: "AnnotatedImages",
+    rows: dict[str, Predictor],
+    *,
+    repeats: int = 20,
+    progress: bool = False,
+) -> dict[str, dict[str, float]]:
+    """AP, AP50 and milliseconds an image, pixels to Detections at batch 1, of each predictor by name.
+
+    Medians of `repeats` turns that alternate, so that a busy machine slows all alike.
+    """
+    from edgewise.evaluation.run import evaluate
+
+    table: dict[str, dict[str, float]] = {}
+    for name, predictor in rows.items():
+        found = evaluate(dataset, predictor.predict_arrays, batch=1, progress=progress).metrics
+        table[name] = {"AP": float(found.ap), "AP50": float(found.ap50)}
+    image, times = dataset[0].image, {name: list[float]() for name in rows}
+    for _ in range(repeats):
+        for name, predictor in rows.items():
+            start = perf_counter()
+            predictor.predict_arrays([image], 0.5)
+            times[name].append(1000 * (perf_counter() - start))
+    for name, taken in times.items():
+        table[name] |= {"ms": median(taken), "least ms": min(taken)}
+    return table
+
+
+def images_hash(images: Sequence[np.ndarray]) -> str:
+    """sha256 of pixels and shapes."""
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes())
+    return digest.hexdigest()
+
+
+def versions(*packages: str) -> dict[str, str]:
+    return {name: metadata.version(name) for name in ("edgewise", "torch", "numpy", "pillow", *packages)}
+
+
+def _cycled(images: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
+    return [images[i % len(images)] for i in range(count)]
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
