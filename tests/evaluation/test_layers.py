@@ -3,11 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from io import StringIO
 from math import inf, nan
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from edgewise.calibration import LEVELS, Calibration, Source
 from edgewise.detections import Detections
@@ -196,6 +198,12 @@ def test_calibrated_intervals_are_counted_after_each_layer() -> None:
     assert held[3] == held[2] == (1.0, 1.0)  # 1.9 spreads are 5.4 pixels
     assert all(np.isnan(value) for value in held[1])  # no pairs
     assert "held" in markdown(one)
+    slow = tuple(
+        replace(cut, queries=300, decoder_ms=123.4, whole_ms=1234.5, lost=-12.34) for cut in one.cuts
+    )
+    console = Console(width=80, file=StringIO())
+    console.print(table(slow, "cuts"))
+    assert "…" not in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_two_layers_have_nothing_to_stop_between() -> None:
