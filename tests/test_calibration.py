@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from edgewise.api import Detector
-from edgewise.calibration import LEVELS, Calibration, ScoreCalibration, Source
+from edgewise.calibration import INFINITE, LEVELS, Calibration, ScoreCalibration, Source
+from edgewise.detections import Detections
 from edgewise.plain import from_plain
 from tests.train.tiny import NAMES, tiny_config
 
@@ -40,7 +41,8 @@ def test_margins_are_those_of_the_next_tabulated_level():
     np.testing.assert_allclose(fitted.edge_margins(0.9), 2.7)
     assert fitted.joint_margin(0.9) == pytest.approx(3.6)
     assert fitted.joint_margin(0.9001) == pytest.approx(4 * 0.905)
-    assert fitted.joint_margin(0.9999) == pytest.approx(4 * 0.995)
+    assert fitted.joint_margin(0.995) == pytest.approx(4 * 0.995)
+    assert fitted.joint_margin(0.9951) == fitted.edge_margins(0.9999)[0] == INFINITE
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, 1.5, -0.1, 90.0])
@@ -99,20 +101,37 @@ def test_a_line_that_is_no_order_is_refused(scores: tuple[float, ...], precision
         ScoreCalibration(scores=scores, precision=precision)
 
 
-def test_intervals_are_equal_through_save_and_load(tmp_path: Path):
+SHAPES = [(50, 70), (200, 31), (17, 300), (64, 64)]
+
+
+def test_calibration_and_intervals_are_equal_through_save_and_load(tmp_path: Path):
     detector = Detector(tiny_config(), NAMES, device="cpu")
     detector.calibration = calibration()
     detector.save(tmp_path / "a.safetensors")
+    loaded = Detector.from_pretrained(tmp_path / "a.safetensors", device="cpu")
+    assert loaded.calibration == detector.calibration
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (*size, 3), dtype=np.uint8) for size in SHAPES]
+    alone = [detector.predict(image, threshold=0.0) for image in images]
+    batch = loaded.predict(images, threshold=0.0, batch=3)
+    for image, one, other in zip(images, alone, batch, strict=True):
+        again = loaded.predict(image, threshold=0.0)
+        assert len(one) == len(again) == len(other) > 0
+        for a, b, c in zip(promised(one), promised(again), promised(other), strict=True):
+            np.testing.assert_array_equal(a, b)
+            np.testing.assert_allclose(a, c, rtol=1e-4, atol=1e-3)  # pixels
+
+
+def promised(found: Detections) -> tuple[np.ndarray, ...]:
+    return (found.scores, found.edge_std, found.edge_interval(0.9), *found.joint_interval(0.5))
+
+
+def test_an_uncalibrated_detector_promises_nothing_and_says_the_way_out():
+    detector = Detector(tiny_config(), NAMES, device="cpu")
+    detector.calibration = calibration()
     image = np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)
-    one, two = (
-        each.predict(image, threshold=0.0)
-        for each in (detector, Detector.from_pretrained(tmp_path / "a.safetensors", device="cpu"))
-    )
-    assert len(one) > 0
-    np.testing.assert_array_equal(one.edge_interval(0.9), two.edge_interval(0.9))
-    np.testing.assert_array_equal(np.stack(one.joint_interval(0.5)), np.stack(two.joint_interval(0.5)))
-    np.testing.assert_array_equal(one.scores, two.scores)
-    bare = detector.uncalibrated().predict(image, threshold=0.0)
-    np.testing.assert_array_equal(LINE.apply(bare.scores), one.scores)
-    with pytest.raises(ValueError, match=r"not calibrated.*run: edgewise calibrate CHECKPOINT DATA"):
-        bare.edge_interval(0.9)
+    bare, found = (one.predict(image, threshold=0.0) for one in (detector.uncalibrated(), detector))
+    np.testing.assert_array_equal(LINE.apply(bare.scores), found.scores)
+    for ask in (bare.edge_interval, bare.joint_interval):
+        with pytest.raises(ValueError, match=r"not calibrated.*run: edgewise calibrate CHECKPOINT DATA"):
+            ask(0.9)

@@ -14,14 +14,14 @@ import numpy as np
 from jaxtyping import Float
 
 LEVELS = tuple(np.round(np.arange(0.005, 1.0, 0.005), 3).tolist())
-"""Where the coverage of intervals is tabulated; in between, the next higher level is taken."""
+"""Where the coverage of intervals is tabulated; in between, the next higher level is taken, none above."""
 
 Real = float | int  # either is taken; a float is kept
 Four = tuple[Real, Real, Real, Real]  # left, top, right, bottom
 Row = tuple[Real, ...]
 
 INFINITE = 1e6
-"""The margin, in spreads, of a level that so few pairs cannot promise."""
+"""The margin, in spreads, of a level that so few pairs cannot promise, and of those above LEVELS."""
 
 
 @dataclass(frozen=True)
@@ -155,18 +155,19 @@ class Calibration:
 
     def edge_margins(self, level: float) -> Float[np.ndarray, " 4"]:
         """Spreads to either side of each edge that hold it with probability `level`."""
-        return np.array([row[_place(level)] for row in self.margins])
+        return np.array([_margin(row, level) for row in self.margins])
 
     def joint_margin(self, level: float) -> float:
         """Spreads to either side of every edge that hold all four with probability `level`."""
-        return self.joint[_place(level)]
+        return _margin(self.joint, level)
 
 
-def _place(level: float) -> int:
-    """The first tabulated level that is at least `level`."""
+def _margin(row: Row, level: float) -> float:
+    """That of the first tabulated level which is at least `level`."""
     if not 0 < level < 1:
         raise ValueError(f"level {level}: expected a number between 0 and 1, such as 0.9")
-    return min(int(np.searchsorted(LEVELS, level - 1e-9)), len(LEVELS) - 1)
+    place = int(np.searchsorted(LEVELS, level - 1e-9))
+    return row[place] if place < len(row) else INFINITE
 
 
 def _as_floats(record: object, *names: str) -> None:

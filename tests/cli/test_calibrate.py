@@ -1,6 +1,7 @@
 """`edgewise calibrate` and what follows from it, with a detector that sees boxes and not pixels."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from edgewise.api import Detector
 from edgewise.bins import bin_values
-from edgewise.checkpoint import load, store_thresholds
+from edgewise.checkpoint import load, save, store_thresholds
 from edgewise.data.open import open_dataset
 from edgewise.data.scenes import CLASS_NAMES, SceneDataset, write_coco
 from edgewise.decode import calibrated_std
@@ -166,13 +167,20 @@ def test_an_untrained_detector_has_no_honesty(data: Path, monkeypatch: pytest.Mo
     assert "honesty" not in metrics.to_dict()
 
 
-def test_images_that_were_trained_on_are_warned_of(weights: Path, data: Path) -> None:
-    detector = Detector.from_pretrained(weights, device="cpu")
+def test_images_that_were_trained_on_are_warned_of(weights: Path, data: Path, edgewise: Edgewise) -> None:
     seen = SeenImages.of(open_dataset(data, "val").paths[:10])
-    detector = Detector._of(replace(detector.checkpoint(), seen=seen), "cpu")
+    save(weights, replace(load(weights), seen=seen))
+    detector = Detector.from_pretrained(weights, device="cpu")
     with pytest.warns(UserWarning, match="25% of the 40 images of the val split were trained on: errors are"):
         detector.calibrate(data)
     assert detector.checkpoint().seen == seen
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        code, text = edgewise("calibrate", weights, data)
+    assert code == 0, text
+    assert "warning: 25% of the 40 images of the val split were trained on: errors are smaller" in text
+    assert "so the error bars; calibrate on images held out" in text
+    assert "UserWarning" not in text
 
 
 def test_bad_input_is_one_clear_error(

@@ -21,7 +21,7 @@ from tests.test_calibration import SOURCE
 
 @cache
 def found() -> Honesty:
-    return compared(outcome(300, 60), outcome(500, 50, seed=1), SOURCE, ("dog", "cat"))
+    return compared(outcome(300, 60), outcome(500, 50, seed=1), {}, SOURCE, ("dog", "cat"))
 
 
 def leaves(value: Any) -> list[Any]:
@@ -107,7 +107,7 @@ def test_every_layer_has_a_row_of_all_its_numbers() -> None:
 
 def test_what_is_undefined_is_none_and_a_dash() -> None:
     few = outcome(400, 40)
-    one = compared(few, Outcome(few.pairs[np.array([0])], few.verdicts), SOURCE, ("dog", "cat"))
+    one = compared(few, Outcome(few.pairs[np.array([0])], few.verdicts), {}, SOURCE, ("dog", "cat"))
     assert one.numbers["edges"]["left"]["spearman"] is None
     assert "–" in markdown(one.numbers)
 

@@ -50,8 +50,8 @@ def reliability_diagram(pairs: EdgePairs, said: Claimed, path: str | Path) -> No
     for name in (OURS, RAW):
         if name in said.claims:
             rows = m.inside(pairs.true_xyxy, said.claims[name].low, said.claims[name].high).mean(-1)
-            _banded(left, rows, pairs, name, ", mean of the four")
-            _banded(right, joint_rows(pairs, said.claims[name])[0], pairs, name, "")
+            _banded(left, rows, pairs, name, f"{name}, mean of the four")
+            _banded(right, joint_rows(pairs, said.claims[name])[0], pairs, name, name)
     for axes, title in ((left, "each edge"), (right, "all four edges at once")):
         axes.plot((0, 1), (0, 1), color="black", linewidth=0.8, linestyle=":", zorder=1)
         axes.set(xlim=(0.38, 1), ylim=(0.38, 1), xlabel="claimed coverage", aspect="equal")
@@ -61,18 +61,11 @@ def reliability_diagram(pairs: EdgePairs, said: Claimed, path: str | Path) -> No
     figure.savefig(path)
 
 
-def _banded(axes: Any, rows: np.ndarray, pairs: EdgePairs, name: str, what: str) -> None:
+def _banded(axes: Any, rows: np.ndarray, pairs: EdgePairs, name: str, label: str) -> None:
     """The mean of rows [L, M] over the levels of CURVE with its bootstrap band."""
     low, high = m.interval95(m.bootstrap_means(rows.T.astype(np.float64), pairs.image, pairs.num_images))
     axes.fill_between(CURVE, low, high, color=COLOURS[name], alpha=0.18, linewidth=0)
-    axes.plot(
-        CURVE,
-        rows.mean(1),
-        color=COLOURS[name],
-        linewidth=1.8,
-        label=", ".join(filter(None, (name, what))),
-        zorder=3,
-    )
+    axes.plot(CURVE, rows.mean(1), color=COLOURS[name], linewidth=1.8, label=label, zorder=3)
 
 
 def coverage_width_plot(pairs: EdgePairs, said: Claimed, path: str | Path) -> None:

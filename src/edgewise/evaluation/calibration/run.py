@@ -67,11 +67,21 @@ def measured(
     return Honesty(f"Honesty, {fitted}: {_counted(outcome)}", numbers, outcome, said)
 
 
-def compared(fitting: Outcome, reporting: Outcome, source: Source, class_names: tuple[str, ...]) -> Honesty:
-    """The honesty, on `reporting`, of our calibration and of all other methods fitted to `fitting`."""
+def compared(
+    fitting: Outcome,
+    reporting: Outcome,
+    before: Mapping[str, Outcome],
+    source: Source,
+    class_names: tuple[str, ...],
+) -> Honesty:
+    """The honesty, on `reporting`, of our calibration and of all other methods fitted to `fitting`.
+
+    Both are of an uncalibrated detector; `before` is what its layers before the last said of `reporting`.
+    """
     said = claimed(fitting, reporting, source)
     title = f"Honesty, fitted on {source.pairs} pairs of {source.split}: {_counted(reporting)}"
-    return Honesty(title, honesty(reporting, said, class_names), reporting, said)
+    numbers = honesty(reporting, said, class_names, {**before, "last": reporting})
+    return Honesty(title, numbers, reporting, said)
 
 
 def _counted(outcome: Outcome) -> str:
