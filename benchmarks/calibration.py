@@ -1,21 +1,21 @@
 """Are error bars honest on images they were not fitted to, and narrower than naive ones?
 
     python benchmarks/calibration.py bccd ../shared/data/bccd runs/bccd-0/best.safetensors runs/bccd-1/…
-    python benchmarks/calibration.py aquarium ../shared/data/aquarium --halve val runs/aquarium-0/…
+    python benchmarks/calibration.py aquarium ../shared/data/aquarium runs/aquarium-0/… --halve val
 
 One checkpoint a seed of training. Fitted on the images of `--fit` and reported on those of `--report`, or on
 one half of `--halve` and reported on the other (drawn by seed 0). Writes results/calibration/NAME beside this
-file: README.md (means over the checkpoints), result.json, and for each checkpoint honesty.json, honesty.md
-and diagrams. Coverage has its 95 % interval by bootstrap over the reporting images, the same draws for all
-checkpoints.
+file: README.md and result.json with each checkpoint and the mean over them, and for each checkpoint its
+honesty.json, honesty.md and diagrams. Intervals are 95 % of the bootstrap over the reporting images, the same
+draws for all checkpoints.
 """
 
 import json
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from math import erf, sqrt
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,16 @@ from edgewise.evaluation.calibration.baselines import CURVE, NAIVE
 from edgewise.evaluation.calibration.crossfit import OURS
 from edgewise.evaluation.calibration.fit import check_enough
 from edgewise.evaluation.calibration.honesty import EDGES, joint_rows, width_at
-from edgewise.evaluation.calibration.pairs import Outcome, collect
+from edgewise.evaluation.calibration.pairs import LayerWatch
 from edgewise.evaluation.calibration.plots import DIAGRAMS
 from edgewise.evaluation.calibration.report import Honesty
 from edgewise.evaluation.calibration.run import compared
+from edgewise.evaluation.run import evaluate
 from edgewise.sample import Sample
 
 RESULTS = Path(__file__).parent / "results/calibration"
-LEVEL = 0.9  # of the joint intervals
+COVERED = (*EDGES, "all four")
+WIDTHS = (0.8, 0.9, 0.95)  # held jointly by all methods alike, where widths are compared
 COLUMNS = {
     "edge_coverage": "edges held, %",
     "edge_width": "width, px",
@@ -55,14 +57,27 @@ class Part:
     def __init__(self, whole: Dataset, indices: np.ndarray) -> None:
         self._whole, self._indices = whole, indices.tolist()
         self.class_names, self.category_ids = whole.class_names, whole.category_ids
-        self.annotations = whole.annotations
         self.image_ids = tuple(whole.image_ids[i] for i in self._indices)
+        own = set(self.image_ids)
+        self.annotations = whole.annotations | {
+            "images": [one for one in whole.annotations["images"] if one["id"] in own],
+            "annotations": [one for one in whole.annotations["annotations"] if one["image_id"] in own],
+        }
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def __getitem__(self, index: int) -> Sample:
         return self._whole[self._indices[index]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Of one checkpoint: its AP on the reporting images, the pairs it was fitted to, and its honesty."""
+
+    ap: float
+    fitting_pairs: int
+    honesty: Honesty
 
 
 def measure(
@@ -74,7 +89,7 @@ def measure(
     halve: str | None = None,
     out: Path | None = None,
 ) -> None:
-    """Fits and reports for each checkpoint, and writes the means over them."""
+    """Fits and reports for each checkpoint, and writes all of them with their mean."""
     if not checkpoints:
         raise SystemExit("name at least one checkpoint")
     folder = out or RESULTS / name
@@ -88,111 +103,141 @@ def measure(
     else:
         fitting, reporting = (open_dataset(data, split) for split in (fit, report))
         parts = (fit, report)
-
-    found, fitted = [], []
-    for number, path in enumerate(checkpoints):
-        detector = Detector.from_pretrained(path)
-        first, second = (outcome(detector, part) for part in (fitting, reporting))
-        check_enough(first.pairs, parts[0])
-        images, pairs = first.pairs.num_images, len(first.pairs)
-        today = date.today().isoformat()
-        source = Source(data="", split=parts[0], date=today, images=images, pairs=pairs, threshold=0.0)
-        fitted.append(pairs)
-        found.append(compared(first, second, source, reporting.class_names))
-        found[-1].write(folder / f"seed_{number}")
-        print(found[-1])
-    numbers = summary(found) | {"fitting_pairs": fitted}
+    found = [of_checkpoint(path, fitting, reporting, parts[0]) for path in checkpoints]
+    for number, one in enumerate(found):
+        one.honesty.write(folder / f"seed_{number}")
+    numbers = summary(found)
     (folder / "result.json").write_text(json.dumps(numbers, indent=2, ensure_ascii=False) + "\n")
-    text = "\n".join(page(name, numbers, parts, len(found))) + "\n"
+    text = "\n".join(page(name, numbers, parts)) + "\n"
     (folder / "README.md").write_text(text, encoding="utf-8")
     print(text)
 
 
-def outcome(detector: Detector, dataset: Dataset | Part) -> Outcome:
-    """What the detector does without calibration; pairs from its own thresholds on, or from 0.5."""
-    bare = detector.uncalibrated()
-    predict = partial(bare.predictor().predict_arrays, edges=True)
-    return collect(dataset, predict, bare.enough(dataset), progress=True)
+def of_checkpoint(path: Path, fitting: Dataset | Part, reporting: Dataset | Part, split: str) -> Found:
+    """Without the calibration it may have; pairs from its own thresholds on, or from 0.5."""
+    bare = Detector.from_pretrained(path).uncalibrated()
+
+    def seen(dataset: Dataset | Part) -> tuple[LayerWatch, float]:
+        enough = bare.enough(dataset)
+        watch = LayerWatch(dataset, bare.predictor().predict_layers, enough, enough)
+        return watch, evaluate(dataset, watch.predict, watch=watch.add, progress=True).metrics.ap
+
+    (first, _), (second, ap) = seen(fitting), seen(reporting)
+    pairs = first.outcome().pairs
+    check_enough(pairs, split)
+    source = Source(
+        data="",
+        split=split,
+        date=date.today().isoformat(),
+        images=pairs.num_images,
+        pairs=len(pairs),
+        threshold=0.0,
+    )
+    honesty = compared(first.outcome(), second.outcome(), second.before(), source, reporting.class_names)
+    return Found(ap, len(pairs), honesty)
 
 
-def summary(found: list[Honesty]) -> dict[str, Any]:
-    """Means over the checkpoints, with the bootstrap interval of the mean."""
-    coverage = {}
-    for name in (*EDGES, "joint"):
-        for level in m.LEVELS:
-            rows = [held(one, name)[CURVE.index(level)] for one in found]
-            coverage[f"{name} {level:.0%}"] = bounded(
-                np.mean([row.mean() for row in rows]),
-                np.mean([draws_of(one, row[:, None])[:, 0] for one, row in zip(found, rows, strict=True)], 0),
-                level,
-            )
+# ── numbers ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def summary(found: list[Found]) -> dict[str, Any]:
+    """By checkpoint and their mean: coverage, and how much narrower than naive; means of all else."""
+    honesties = [one.honesty for one in found]
+    drawn = [coverage(one) for one in honesties]
+    names = list(drawn[0])
+    coverages = {name: {**each([one[name] for one in drawn]), "level": level_of(name)} for name in names}
+    for one in coverages.values():
+        mean = one["mean"]
+        mean["within"] = bool(mean["low"] <= one["level"] <= mean["high"])
     methods = {
         name: {
-            key: float(np.mean([value(one.numbers["methods"][name][key]) for one in found]))
-            for key in (
-                "edge_coverage",
-                "edge_width",
-                "joint_coverage",
-                "joint_width",
-                "equal_coverage_width",
-            )
+            key: float(np.mean([value(one.numbers["methods"][name][key]) for one in honesties]))
+            for key in COLUMNS
         }
-        for name in found[0].said.claims
+        for name in honesties[0].said.claims
     }
-    drawn = {name: np.mean([widths(one, name) for one in found], 0) for name in (OURS, *NAIVE)}
-    best = min(NAIVE, key=lambda name: methods[name]["equal_coverage_width"])
-    ours = methods[OURS]["equal_coverage_width"]
+    pairs = [one.outcome.pairs for one in honesties]
     return {
-        "coverage": coverage,
+        "ap": [one.ap for one in found],
+        "fitting_pairs": [one.fitting_pairs for one in found],
+        "pairs": [len(one) for one in pairs],
+        "images": pairs[0].num_images,
+        "unmatched_detections": [one.unmatched for one in pairs],
+        "missed_boxes": [one.missed for one in pairs],
+        "coverage": coverages,
         "methods": methods,
-        "narrower": bounded(
-            1 - ours / methods[best]["equal_coverage_width"], 1 - drawn[OURS] / drawn[best], None
-        )
-        | {"than": best},
-        "pairs": [len(one.outcome.pairs) for one in found],
-        "images": found[0].outcome.pairs.num_images,
-        "unmatched_detections": [one.outcome.pairs.unmatched for one in found],
-        "missed_boxes": [one.outcome.pairs.missed for one in found],
+        "narrower": {f"{level:.0%}": narrower(honesties, level) for level in WIDTHS},
         "scores": {
-            key: float(np.mean([one.numbers["scores"][key] for one in found]))
-            for key in found[0].numbers["scores"]
+            key: float(np.mean([one.numbers["scores"][key] for one in honesties]))
+            for key in honesties[0].numbers["scores"]
         },
     }
 
 
-def held(one: Honesty, name: str) -> np.ndarray:
-    """[L, M]: whether an edge, or all four, lie in their intervals."""
+Drawn = tuple[float, np.ndarray]  # a number, and the same of each bootstrap draw
+
+
+def coverage(one: Honesty) -> dict[str, Drawn]:
+    """Of «left 50%», … «all four 95%»: the share of edges, or boxes, inside their intervals."""
     pairs, claims = one.outcome.pairs, one.said.claims[OURS]
-    if name == "joint":
-        return joint_rows(pairs, claims)[0]
-    return m.inside(pairs.true_xyxy, claims.low, claims.high)[..., EDGES.index(name)].astype(np.float64)
+    edges = m.inside(pairs.true_xyxy, claims.low, claims.high)  # [L, M, 4]
+    held = np.concatenate([edges, joint_rows(pairs, claims)[0][..., None]], -1)
+    place = [CURVE.index(level) for level in m.LEVELS]
+    columns = held[place].transpose(1, 2, 0).reshape(len(pairs), -1)  # [M, edge by level]
+    draws = m.bootstrap_means(columns, pairs.image, pairs.num_images)
+    names = [f"{edge} {level:.0%}" for edge in COVERED for level in m.LEVELS]
+    return dict(zip(names, zip(columns.mean(0).tolist(), draws.T, strict=True), strict=True))
 
 
-def draws_of(one: Honesty, columns: np.ndarray) -> np.ndarray:
-    """Means of the columns [M, k] over the bootstrap: the same images for all checkpoints."""
+def level_of(name: str) -> float:
+    return float(name.split()[-1].rstrip("%")) / 100
+
+
+def narrower(found: list[Honesty], level: float) -> dict[str, Any]:
+    """By what share calibrated joint intervals are, where both hold `level`, than the best naive ones."""
+    widths = {name: [width(one, name, level) for one in found] for name in (OURS, *NAIVE)}
+    best = min(NAIVE, key=lambda name: np.mean([one for one, _ in widths[name]]))
+    shares = [
+        (1 - own / other, 1 - own_draws / other_draws)
+        for (own, own_draws), (other, other_draws) in zip(widths[OURS], widths[best], strict=True)
+    ]
+    return {"than": best, **each(shares)}
+
+
+def width(one: Honesty, name: str, level: float) -> Drawn:
+    """The mean joint width at which `level` of the boxes are held."""
     pairs = one.outcome.pairs
-    return m.bootstrap_means(columns, pairs.image, pairs.num_images)
+    columns = np.concatenate(joint_rows(pairs, one.said.claims[name])).T
+    draws = m.bootstrap_means(columns, pairs.image, pairs.num_images)
+    count = len(CURVE)
+
+    def at(row: np.ndarray) -> float:
+        return width_at(level, row[:count], row[count:])
+
+    return at(columns.mean(0)), np.array([at(row) for row in draws])
 
 
-def widths(one: Honesty, name: str) -> np.ndarray:
-    """Of each draw, the mean joint width at which LEVEL of the boxes are held."""
-    inside, width = joint_rows(one.outcome.pairs, one.said.claims[name])
-    draws = draws_of(one, np.concatenate([inside, width]).T)
-    return np.array([width_at(LEVEL, row[: len(CURVE)], row[len(CURVE) :]) for row in draws])
+def each(found: list[Drawn]) -> dict[str, Any]:
+    """Those of the checkpoints, and their mean, with intervals."""
+    mean = (float(np.mean([one for one, _ in found])), np.mean([draws for _, draws in found], 0))
+    return {"seeds": [bounded(*one) for one in found], "mean": bounded(*mean)}
 
 
-def bounded(mean: float, draws: np.ndarray, level: float | None) -> dict[str, Any]:
+def bounded(number: float, draws: np.ndarray) -> dict[str, Any]:
     low, high = (float(end) for end in m.interval95(draws))
-    within = {} if level is None else {"level": level, "within": bool(low <= level <= high)}
-    return {"value": float(mean), "low": low, "high": high, **within}
+    return {"value": number, "low": low, "high": high}
 
 
 def value(number: Any) -> float:
     return float(number["value"] if isinstance(number, dict) else number)
 
 
-def page(name: str, numbers: dict[str, Any], parts: tuple[str, str], seeds: int) -> Iterator[str]:
+# ── words ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def page(name: str, numbers: dict[str, Any], parts: tuple[str, str]) -> Iterator[str]:
     """README.md of the results, line by line."""
+    seeds = len(numbers["ap"])
     counts = {
         key: ", ".join(map(str, numbers[key])) for key in ("pairs", "unmatched_detections", "missed_boxes")
     }
@@ -200,9 +245,10 @@ def page(name: str, numbers: dict[str, Any], parts: tuple[str, str], seeds: int)
     yield from (f"# Error bars on {name}", "", "```bash", command, "```", "")
     yield (
         f"Fitted on {parts[0]}, reported on {parts[1]}: {numbers['images']} images, {counts['pairs']} "
-        "matched detections (same class, IoU at least 0.5, score above the stored threshold); beside them "
-        f"{counts['unmatched_detections']} detections that found nothing and {counts['missed_boxes']} boxes "
-        f"that were not found. Means over {seeds} checkpoint{'s'[: seeds > 1]}; in brackets 95 % of the "
+        "matched detections (same class, IoU at least 0.5, greedy by score, score above the stored "
+        f"threshold); beside them {counts['unmatched_detections']} detections that found nothing and "
+        f"{counts['missed_boxes']} boxes that were not found. {seeds} checkpoint{'s'[: seeds > 1]}, one a "
+        f"seed of training: AP {', '.join(f'{ap:.3f}' for ap in numbers['ap'])}. In brackets 95 % of the "
         "bootstrap over images."
     )
     yield from coverage_lines(numbers)
@@ -212,9 +258,16 @@ def page(name: str, numbers: dict[str, Any], parts: tuple[str, str], seeds: int)
         f"Scores: D-ECE {scores['d_ece_raw']:.3f} raw, {scores['d_ece']:.3f} calibrated; LaECE₀ "
         f"{scores['la_ece_raw']:.3f} and {scores['la_ece']:.3f}; oLRP {scores['olrp']:.3f}."
     )
-    each = ", ".join(f"[seed_{i}](seed_{i}/honesty.md)" for i in range(seeds))
-    yield from ("", f"Tables and diagrams of each checkpoint: {each}.", "")
+    links = ", ".join(f"[seed {i}](seed_{i}/honesty.md)" for i in range(seeds))
+    yield from ("", f"By edge, layer, size and class, with NLL, CRPS and ENCE: {links}.", "")
     yield from (f"![{shown}](seed_0/{picture})" for picture, shown in DIAGRAMS.items())
+
+
+def rows(one: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Each checkpoint and the mean, if there are several."""
+    if len(one["seeds"]) == 1:
+        return [("seed 0", one["mean"])]
+    return [*((f"seed {i}", seed) for i, seed in enumerate(one["seeds"])), ("**mean**", one["mean"])]
 
 
 def coverage_lines(numbers: dict[str, Any]) -> Iterator[str]:
@@ -225,21 +278,32 @@ def coverage_lines(numbers: dict[str, Any]) -> Iterator[str]:
     """
     coverage, ratio = numbers["coverage"], np.mean(numbers["pairs"]) / np.mean(numbers["fitting_pairs"])
     chance = erf(1.96 / sqrt(1 + ratio) / sqrt(2))
-    yield from ("", "## Coverage", "", "| claimed | " + " | ".join((*EDGES, "all four")) + " |")
-    yield "| --- |" + " ---: |" * 5
+    yield from (
+        "",
+        "## Coverage",
+        "",
+        f"| claimed |  | {' | '.join(COVERED)} |",
+        "| --- | --- |" + " ---: |" * 5,
+    )
     for level in m.LEVELS:
-        cells = [coverage[f"{edge} {level:.0%}"] for edge in (*EDGES, "joint")]
-        yield f"| {level:.0%} | " + " | ".join(map(covered, cells)) + " |"
-    counted = {key: one for key, one in coverage.items() if "joint" not in key or "90" in key}
-    beside = [key for key, one in counted.items() if not one["within"]]
+        columns = [rows(coverage[f"{edge} {level:.0%}"]) for edge in COVERED]
+        for cells in zip(*columns, strict=True):
+            yield f"| {level:.0%} | {cells[0][0]} | " + " | ".join(covered(one) for _, one in cells) + " |"
+    counted = {key: one for key, one in coverage.items() if "all four" not in key or "90" in key}
+    beside = [key for key, one in counted.items() if not one["mean"]["within"]]
     count, within = len(counted), len(counted) - len(beside)
     yield from (
         "",
-        f"The claimed level lies in the interval for {within} of {count} (each edge at four levels, all four "
-        f"edges at 90 %){'; not for ' if beside else ''}{', '.join(beside)}. The interval knows of the "
-        f"reporting images alone; as the fitting images are a draw too, {chance * count:.1f} would be "
-        "expected of a calibration without fault.",
+        f"The claimed level lies in the interval of the mean for {within} of {count} (each edge at four "
+        f"levels, all four edges at 90 %){'; not for ' if beside else ''}{', '.join(beside)}. The interval "
+        f"knows of the reporting images alone; as the fitting images are a draw too, {chance * count:.1f} "
+        "would be expected of a calibration without fault.",
     )
+
+
+def covered(one: dict[str, Any]) -> str:
+    mark = "" if one.get("within", True) else " !"
+    return f"{percent(one['value'])} ({percent(one['low'])}–{percent(one['high'])}){mark}"
 
 
 def width_lines(numbers: dict[str, Any]) -> Iterator[str]:
@@ -249,18 +313,21 @@ def width_lines(numbers: dict[str, Any]) -> Iterator[str]:
         cells = (100 * one[key] if key[-8:] == "coverage" else one[key] for key in COLUMNS)
         yield f"| {method} | " + " | ".join(f"{cell:.1f}" for cell in cells) + " |"
     narrower = numbers["narrower"]
-    value, low, high = (100 * narrower[key] for key in ("value", "low", "high"))
     yield from (
         "",
-        f"Where both hold 90 % of the boxes, calibrated joint intervals are {value:.1f} % narrower "
-        f"({low:.1f} to {high:.1f}) than the best naive ones: {narrower['than']}.",
+        "By how many percent calibrated joint intervals are narrower than the best naive ones, where both "
+        "hold as many boxes (the aim is 20):",
         "",
+        "|  | " + " | ".join(f"{level}, than {one['than']}" for level, one in narrower.items()) + " |",
+        "| --- |" + " ---: |" * len(narrower),
     )
+    for cells in zip(*(rows(one) for one in narrower.values()), strict=True):
+        yield f"| {cells[0][0]} | " + " | ".join(covered(one) for _, one in cells) + " |"
+    yield ""
 
 
-def covered(one: dict[str, Any]) -> str:
-    mark = "" if one["within"] else " !"
-    return f"{100 * one['value']:.1f} ({100 * one['low']:.1f}–{100 * one['high']:.1f}){mark}"
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}"
 
 
 if __name__ == "__main__":
