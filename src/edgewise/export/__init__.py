@@ -66,7 +66,7 @@ class Rejected(ValueError):
 
 
 def target(name: str) -> Target:
-    """How to make artifacts of that kind. ValueError for an unknown one, MissingExtra where that cannot be."""
+    """How to make artifacts of that kind. ValueError for another one, MissingExtra where that cannot be."""
     if name not in TARGETS:
         raise ValueError(unknown(name, list(TARGETS), "target"))
     TARGETS[name].requirements()

@@ -33,7 +33,7 @@ def describe(
     """The metadata of an ONNX file of this checkpoint. ValueError for what cannot be exported."""
     if not onnx.OPSET <= opset <= onnx.LAST_OPSET:
         raise ValueError(
-            f"opset {opset}: expected {onnx.OPSET} to {onnx.LAST_OPSET}; older ones take the norms to pieces, "
+            f"opset {opset}: expected {onnx.OPSET} to {onnx.LAST_OPSET}; older ones take norms to pieces, "
             "which overflow in float16"
         )
     config = checkpoint.config

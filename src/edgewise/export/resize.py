@@ -1,8 +1,8 @@
 """Preprocessing as part of a graph: Pillow's antialiased resize in products alone.
 
-ONNX's own antialiased Resize is not Pillow's: ONNX Runtime's is up to 20 of 255 off at the borders of an image
-that shrinks, with boxes to match. Two products with matrices that the image's shape gives are exact but for
-ties in rounding, and every runtime has them.
+ONNX's own antialiased Resize is not Pillow's: ONNX Runtime's is up to 20 of 255 off at the borders of an
+image that shrinks, with boxes to match. Two products with matrices that the image's shape gives are exact but
+for ties in rounding, and every runtime has them.
 """
 
 import torch

@@ -1,0 +1,95 @@
+"""`edgewise export`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from edgewise.cli.app import Flag, app, console
+from edgewise.cli.words import parse_size
+
+
+@app.command
+def export(
+    checkpoint: str,
+    *,
+    to: Literal["onnx"] = "onnx",
+    out: Path | None = None,
+    head: Literal["detections", "raw"] = "detections",
+    sampler: Literal["gather", "native"] = "gather",
+    size: str | None = None,
+    dynamic_size: Annotated[bool, Flag] = False,
+    resize_inside: Annotated[bool, Flag] = False,
+    max_detections: int = 300,
+    opset: int = 18,
+    images: Annotated[list[str] | None, Parameter(negative=())] = None,
+    data: Path | None = None,
+    split: str = "val",
+) -> None:
+    """Write a detector for another runtime, with the proof that it answers the same there.
+
+    The file is loaded in its own runtime and compared with the checkpoint box by box, in batches of 1, 2 and
+    8. Only then does it get its name; NAME.proof.json beside it says what was found. Where it differs it is
+    NAME.rejected, the exit code is 1, and the message names the first tensor inside that drifts.
+
+    Example: `edgewise export runs/bccd/best.safetensors --to onnx --data bccd/`
+
+    Parameters
+    ----------
+    checkpoint
+        A file, a transformers folder, or a hub name such as dfine-s-coco.
+    to
+        The kind of file.
+    out
+        Its name; by default the checkpoint's, in the folder it is in, or here for what is no file.
+    head
+        detections: finished ones, error bars and scores calibrated. raw: what the decoder says, with the
+        distributions of edges, for edgewise.decode to finish.
+    sampler
+        gather: no GridSample, which some runtimes get wrong or have not. native: with it.
+    size
+        Side of the square input, or HEIGHTxWIDTH; what it was trained at by default.
+    dynamic_size
+        Take any height and width that are multiples of 32.
+    resize_inside
+        Take uint8 images [B, H, W, 3] of any size: resizing and scaling are part of the graph.
+    max_detections
+        An image's, best first; of head detections.
+    opset
+        Version of the ONNX operators.
+    images
+        Images, folders or patterns to compare on; else some of --data, else painted scenes.
+    data
+        Annotated images, in any format that training reads: AP and latency of file and checkpoint.
+    split
+        train, val or test, of --data.
+    """
+    from edgewise.api import Detector
+    from edgewise.export import TARGETS, Rejected
+
+    pair = parse_size(size)
+    detector = Detector.from_pretrained(checkpoint)
+    given = Path(checkpoint)
+    suffix = TARGETS[to].suffix
+    path = out or (given.with_suffix(suffix) if given.is_file() else Path(f"{given.name}{suffix}"))
+    try:
+        proof = detector.export(
+            to,
+            path,
+            head=head,
+            sampler=sampler,
+            size=pair,
+            dynamic_size=dynamic_size,
+            resize_inside=resize_inside,
+            max_detections=max_detections,
+            opset=opset,
+            images=images,
+            data=data,
+            split=split,
+            progress=True,
+        )
+    except Rejected as error:
+        console.print(error.proof, markup=False, highlight=False)
+        raise
+    console.print(proof, markup=False, highlight=False)
+    console.print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, proven", markup=False, highlight=False)
