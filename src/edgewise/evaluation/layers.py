@@ -23,19 +23,7 @@ Cut = tuple[int, int]  # layers, queries
 MOST_LOST = 0.2  # points of AP that an operating point may cost
 LEAST_SAVED = 0.1  # share of the decoder's time that it must save
 LEVEL = 0.9  # at which coverage is reported
-SHARES = (
-    0.05,
-    0.1,
-    0.2,
-    0.3,
-    0.4,
-    0.5,
-    0.6,
-    0.7,
-    0.8,
-    0.9,
-    1.0,
-)  # of images that leave before the last layer
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of images that leave early
 
 
 @runtime_checkable

@@ -46,8 +46,7 @@ class Pick:
     """One chosen image: where it stands in the list that was given, and its path, if it is a file.
 
     `doubt` is the mean of its ranks by `spread` and by `movement` among all images, in (0, 1]; `distance`
-    that of its feature to the nearest one known or picked before, None where
-    there is none.
+    that of its feature to the nearest one known or picked before, None where there is none.
     """
 
     index: int
@@ -124,7 +123,9 @@ def select(
     others = [] if isinstance(known, list | tuple) and not known else expand(known)[0]
     if not 1 <= k <= len(images):
         raise ValueError(f"k={k}: expected a number from 1 to {len(images)}, the images to select from")
-    seen = list(_tracked(look(predictor, [*images, *others], batch), len(images) + len(others), progress))
+    every = [*images, *others]
+    looks, console = look(predictor, every, batch), Console(stderr=True)
+    seen = list(track(looks, "looking", len(every), console=console, disable=not progress))
     new = seen[: len(images)]
     spread, movement = (np.array([getattr(one, name) for one in new]) for name in ("spread", "movement"))
     doubt = (ranks(spread) + ranks(movement)) / 2
@@ -233,11 +234,6 @@ def _watched(model: nn.Module, movements: list[float], features: list[np.ndarray
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _tracked(looks: Iterator[Look], total: int, progress: bool) -> Iterator[Look]:
-    shown = track(looks, "looking", total=total, console=Console(stderr=True), disable=not progress)
-    yield from shown
 
 
 def _path(image: ImageLike) -> str | None:
