@@ -75,6 +75,10 @@ def test_ways_to_fuse() -> None:
     assert kept.labels.tolist() == [0, 1]
     by_score = FUSION["by_score"](views(), None)
     assert by_score.boxes_xyxy[0, 0] == pytest.approx((0.9 * 10 + 0.3 * 14) / 1.2)
+    cut = detections((0, 0.9, (12, 10, 24, 30)), std=[[1, 1, 12, 1]])  # as `placed` marks it
+    whole = detections((0, 0.9, (10, 10, 30, 30)))
+    fused = FUSION["by_score_uncut"]([cut, whole], None)
+    np.testing.assert_allclose(fused.boxes_xyxy, [[11, 10, 30, 30]], atol=1e-3)
 
 
 def test_errors_are_those_of_the_sure_detection_of_the_class() -> None:
