@@ -32,7 +32,10 @@ class ConvUnit(nn.Module):
         self.lab = Affine() if activated and config.affine else nn.Identity()
 
     def forward(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B E h w"]:
-        return self.lab(self.act(self.bn(self.conv(x))))  # type: ignore[no-any-return]
+        x = self.conv(x)
+        if self.training and isinstance(self.lab, Affine) and self.lab.can_join(x):
+            return self.lab.joined(self.bn, x)
+        return self.lab(self.act(self.bn(x)))  # type: ignore[no-any-return]
 
 
 class Stem(nn.Module):

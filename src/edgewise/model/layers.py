@@ -8,24 +8,13 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.func import functional_call
 
 
 def inverse_sigmoid(x: Float[Tensor, "*b"], eps: float = 1e-5) -> Float[Tensor, "*b"]:
     """log(x / (1 - x)) of `x` clipped to [0, 1], both parts of the ratio being at least `eps`."""
     x = x.clamp(0, 1)
     return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
-
-
-class Affine(nn.Module):
-    """A learnable scale and bias for the whole map (LAB, "learnable affine block")."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(1))
-        self.bias = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B D H W"]:
-        return x * self.scale + self.bias
 
 
 class FrozenBatchNorm(nn.Module):
@@ -50,6 +39,54 @@ class FrozenBatchNorm(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         state_dict.pop(f"{prefix}num_batches_tracked", None)  # of the live norm the weights were trained with
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class Affine(nn.Module):
+    """A learnable scale and bias for the whole map (LAB, "learnable affine block")."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B D H W"]:
+        # In the precision of the map: under autocast all that follows would be float32 otherwise.
+        return x * self.scale.to(x.dtype) + self.bias.to(x.dtype)
+
+    def can_join(self, x: Tensor) -> bool:
+        """Whether `joined` is right for this map, and pays: it looks at a weight, which a GPU waits for."""
+        return x.device.type == "cpu" and not torch.compiler.is_compiling() and self.scale.item() > 0
+
+    def joined(
+        self, norm: nn.BatchNorm2d | FrozenBatchNorm, x: Float[Tensor, "B D H W"]
+    ) -> Float[Tensor, "B D H W"]:
+        """`self(relu(norm(x)))` for a positive scale, in fewer passes over the map and a third less memory.
+
+        s · relu(z) is relu(s · z), so the norm scales.
+        """
+        scaled = {"weight": norm.weight * self.scale, "bias": norm.bias * self.scale}
+        return _ReluPlus.apply(functional_call(norm, scaled, x), self.bias)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _ReluPlus(torch.autograd.Function):
+    """max(x, 0) + bias in place of `x`. Its gradient needs the result alone, which the next part keeps too.
+
+    Where x is positive but lost in adding it to the bias, its gradient is 0.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bias: Tensor) -> Tensor:
+        ctx.low = bias.to(x.dtype).item()
+        out = x.relu_().add_(ctx.low)
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        (out,) = ctx.saved_tensors
+        passed = torch.ops.aten.threshold_backward(gradient, out, ctx.low)
+        return passed, gradient.sum(dtype=torch.promote_types(gradient.dtype, torch.float32)).reshape(1)
 
 
 class ConvNorm(nn.Module):
