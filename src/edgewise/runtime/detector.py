@@ -17,18 +17,8 @@ from edgewise.sizes import Size, pair
 
 D = TypeVar("D", bound="ExportedDetector")
 
-OF_WEIGHTS = (
-    "at",
-    "audit",
-    "calibrate",
-    "export",
-    "model",
-    "profile_layers",
-    "save",
-    "select",
-    "trace",
-    "train",
-)
+OF_WEIGHTS = {"at", "audit", "calibrate", "checkpoint", "config", "export", "fit", "model", "profile_layers"}
+OF_WEIGHTS |= {"save", "save_pretrained", "select", "trace", "train"}  # what only the other detector has
 
 
 class ExportedDetector(BaseDetector):
@@ -142,7 +132,7 @@ class EnginePredictor(Predictor):
             Detections(
                 boxes_xyxy=boxes,
                 scores=scores,
-                labels=labels,
+                labels=labels.astype(np.int64),  # ONNX Runtime calls them long long
                 edge_std=edge_std,
                 size=geometry.original_size,
                 class_names=self.class_names,

@@ -39,8 +39,9 @@ class Engine(ABC):
     @property
     def bytes(self) -> int:
         """Of the file and of the weights beside it, if they are."""
-        beside = [self.path.with_suffix(".bin"), self.path.with_name(f"{self.path.name}.data")]
-        return sum(one.stat().st_size for one in (self.path, *beside) if one.is_file())
+        xml = self.path.suffix.lower() == ".xml"
+        beside = self.path.with_suffix(".bin") if xml else self.path.with_name(f"{self.path.name}.data")
+        return sum(one.stat().st_size for one in (self.path, beside) if one.is_file())
 
 
 class OnnxEngine(Engine):
