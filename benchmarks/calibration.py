@@ -27,11 +27,12 @@ from edgewise.api import Detector
 from edgewise.calibration import Source
 from edgewise.data.dataset import Dataset
 from edgewise.data.open import open_dataset
+from edgewise.edges import EDGES
 from edgewise.evaluation.calibration import metrics as m
 from edgewise.evaluation.calibration.baselines import CURVE, NAIVE
 from edgewise.evaluation.calibration.crossfit import OURS
 from edgewise.evaluation.calibration.fit import check_enough
-from edgewise.evaluation.calibration.honesty import EDGES, joint_rows, width_at
+from edgewise.evaluation.calibration.honesty import joint_rows, width_at
 from edgewise.evaluation.calibration.pairs import LayerWatch
 from edgewise.evaluation.calibration.plots import DIAGRAMS
 from edgewise.evaluation.calibration.report import Honesty
@@ -182,10 +183,10 @@ def coverage(one: Honesty) -> dict[str, Drawn]:
     pairs, claims = one.outcome.pairs, one.said.claims[OURS]
     edges = m.inside(pairs.true_xyxy, claims.low, claims.high)  # [L, M, 4]
     held = np.concatenate([edges, joint_rows(pairs, claims)[0][..., None]], -1)
-    place = [CURVE.index(level) for level in m.LEVELS]
+    place = [CURVE.index(level) for level in m.REPORTED]
     columns = held[place].transpose(1, 2, 0).reshape(len(pairs), -1)  # [M, edge by level]
     draws = m.bootstrap_means(columns, pairs.image, pairs.num_images)
-    names = [f"{edge} {level:.0%}" for edge in COVERED for level in m.LEVELS]
+    names = [f"{edge} {level:.0%}" for edge in COVERED for level in m.REPORTED]
     return dict(zip(names, zip(columns.mean(0).tolist(), draws.T, strict=True), strict=True))
 
 
@@ -285,7 +286,7 @@ def coverage_lines(numbers: dict[str, Any]) -> Iterator[str]:
         f"| claimed |  | {' | '.join(COVERED)} |",
         "| --- | --- |" + " ---: |" * 5,
     )
-    for level in m.LEVELS:
+    for level in m.REPORTED:
         columns = [rows(coverage[f"{edge} {level:.0%}"]) for edge in COVERED]
         for cells in zip(*columns, strict=True):
             yield f"| {level:.0%} | {cells[0][0]} | " + " | ".join(covered(one) for _, one in cells) + " |"

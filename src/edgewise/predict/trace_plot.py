@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from edgewise.edges import EDGES
 from edgewise.extras import require
 
 if TYPE_CHECKING:
     from edgewise.predict.trace import Trace
 
-EDGES = ("left", "top", "right", "bottom")
 START, NOW = "#d55e00", "#0072b2"  # Okabe and Ito's vermilion and blue
 INK, FAINT = "#333333", "#888888"
 PANEL = 1.75  # inches, the width of a column

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.progress import track
 
 from edgewise.detections import Detections
+from edgewise.edges import EDGES
 from edgewise.evaluation.matching import to_xyxy, truths
 from edgewise.evaluation.run import AnnotatedImages, Predict, categories_of
 from edgewise.overlaps import area, common, pairwise_iou
 from edgewise.sample import Sample
-from edgewise.uses.improbable import CAUSES, EDGES, improbability
+from edgewise.uses.improbable import CAUSES, improbability
 
 LEAST_IOU = 0.3  # of an annotated box with its detection: a shifted box still has one
 LEAST_SCORE = 0.05  # the model's own, of such a detection: a weak one that agrees speaks for an annotation

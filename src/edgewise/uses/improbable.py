@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from edgewise.calibration import INFINITE, LEVELS, Calibration
+from edgewise.edges import EDGES
 
-EDGES = ("left", "top", "right", "bottom")
 CAUSES = (*(f"{name} edge" for name in EDGES), "moved sideways", "moved up or down", "several edges")
 """What `Improbability.cause` counts."""
 

@@ -63,9 +63,16 @@ def test_the_width_at_a_coverage_lies_between_those_claimed() -> None:
 def test_in_words_and_tables() -> None:
     text = str(found())
     assert "fitted on 300 pairs of val: 500 matched detections in 50 images: 90 % intervals hold" in text
-    page = markdown(found().numbers)
+    numbers = found().numbers
+    page = markdown(numbers)
     assert "500 matched detections in 50 images; beside them 7 detections that found nothing, 9 boxes" in page
     assert "| **all four at once** |" in page
+    for rows in (["left", "all"], numbers["sizes"], numbers["classes"]):
+        assert all(f"\n| {name} | " in page for name in rows)
+    held = numbers["classes"]["dog"]["joint"]["coverage"]["90"]["value"]
+    assert f"| {100 * held:.1f} (" in next(line for line in page.splitlines() if line.startswith("| dog |"))
+    columns = [line.count("|") for line in page.splitlines() if line.startswith("|")]
+    assert len(set(columns)) == 4  # coverage, distributions, methods, layers
     assert "% narrower" in page
     assert "nan" not in page + text
     with (console := Console(width=80)).capture() as captured:
@@ -82,7 +89,7 @@ def test_a_raw_detector_has_one_column_a_number_and_says_that_it_is_raw() -> Non
     assert raw is not None
     assert "Honesty, not calibrated: 500 matched detections in 50 images: raw 90 % intervals" in str(raw)
     page = markdown(raw.numbers)
-    assert "|  | pairs | NLL | CRPS | ENCE | spread | RMSE | ρ |" in page
+    assert "|  | pairs | NLL | CRPS | ENCE | spread | RMSE | ρ | edges at 90% | all four at 90% |" in page
     assert f"| **{RAW}** |" in page
     assert all(f"| {name} |" in page for name in NAIVE)
     assert "than the best naive ones" in page

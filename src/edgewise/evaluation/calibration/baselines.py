@@ -6,6 +6,7 @@ split-conformal, with the same ranks.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float
@@ -52,7 +53,7 @@ def _widths(width: Callable[[EdgePairs], np.ndarray]) -> Method:
     """Intervals whose half width is a multiple, fitted by edge and jointly, of `width` [M, 4]."""
 
     def fit(fitting: EdgePairs) -> Callable[[EdgePairs], Claims]:
-        ratios = np.abs(fitting.errors) / np.maximum(width(fitting), 1e-6)
+        ratios = np.abs(fitting.errors) / np.maximum(width(fitting), 1e-6)  # of boxes without area too
         own = np.array([[conformal_quantile(ratios[:, e], level) for e in range(4)] for level in CURVE])
         joint = np.array([conformal_quantile(ratios.max(1), level) for level in CURVE])
 
@@ -83,6 +84,7 @@ def _of_distributions(
 ) -> Claims:
     """The middle mass of each distribution, as much as `own` says by level and edge, and `joint` by level."""
 
+    @cache  # the raw way asks for the same mass of every edge
     def middle(mass: float) -> np.ndarray:
         return pairs.edges.interval(min(max(mass, 1e-6), 1 - 1e-6)).astype(np.float64)  # [M, 4, 2]
 
@@ -93,22 +95,12 @@ def _of_distributions(
     return Claims(edges[..., 0], edges[..., 1], together[..., 0], together[..., 1])
 
 
-def _side(pairs: EdgePairs) -> np.ndarray:
-    sides: np.ndarray = np.maximum(pairs.sides, 1e-6)
-    return sides
-
-
-def _root_area(pairs: EdgePairs) -> np.ndarray:
-    root: np.ndarray = np.sqrt(_side(pairs)[:, :1] * _side(pairs)[:, 1:2])
-    return root.repeat(4, 1)
-
-
 RAW = "raw distribution"
 
 NAIVE: dict[str, Method] = {
     "fixed width": _widths(lambda pairs: np.ones_like(pairs.sides)),
-    "share of the side": _widths(_side),
-    "share of √area": _widths(_root_area),
+    "share of the side": _widths(lambda pairs: pairs.sides),
+    "share of √area": _widths(lambda pairs: np.tile(pairs.root_area[:, None], 4)),
 }
 """Methods that know nothing of the distributions."""
 

@@ -95,8 +95,7 @@ class _Spreads:
     @classmethod
     def of(cls, pairs: EdgePairs) -> "_Spreads":
         stds = [pairs.edges.tempered((t,) * 4).std for t in TEMPERATURES.tolist()]
-        area = np.maximum(pairs.boxes_xyxy[:, 2:] - pairs.boxes_xyxy[:, :2], 0).prod(1)
-        return cls(np.stack(stds).astype(np.float64), np.abs(pairs.errors), np.sqrt(area))
+        return cls(np.stack(stds).astype(np.float64), np.abs(pairs.errors), pairs.root_area)
 
     def fit(self, rows: Bool[np.ndarray, " M"]) -> _Fitted:
         """By edge the temperature, scale and floor of greatest likelihood."""

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from edgewise.edges import EDGES
 from edgewise.evaluation.calibration import metrics as m
 from edgewise.evaluation.calibration.baselines import CURVE, NAIVE, Claims
 from edgewise.evaluation.calibration.crossfit import Claimed, in_the_raw
 from edgewise.evaluation.calibration.pairs import EdgePairs, Outcome
 
-EDGES = ("left", "top", "right", "bottom")
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}
 """COCO's, by the area of the true box in pixels."""
 
@@ -129,14 +129,14 @@ def joint_rows(pairs: EdgePairs, claims: Claims) -> tuple[np.ndarray, np.ndarray
 
 def _coverage(held: np.ndarray, width: np.ndarray, pairs: EdgePairs, seed: int) -> dict[str, Any]:
     """{"coverage": {"90": …}, "width": {"90": …}} of rows [L, M] at the levels that are reported."""
-    place = [CURVE.index(level) for level in m.LEVELS]
+    place = [CURVE.index(level) for level in m.REPORTED]
     columns = np.concatenate([held[place], width[place]]).T
     low, high = m.interval95(m.bootstrap_means(columns, pairs.image, pairs.num_images, seed))
     values = [
         {"value": value, "low": bottom, "high": top}
         for value, bottom, top in zip(columns.mean(0), low, high, strict=True)
     ]
-    names = [f"{level:.0%}"[:-1] for level in m.LEVELS]
+    names = [f"{level:.0%}"[:-1] for level in m.REPORTED]
     count = len(names)
     return {
         "coverage": dict(zip(names, values[:count], strict=True)),

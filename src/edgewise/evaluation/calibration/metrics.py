@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 
 from edgewise.evaluation.calibration.pairs import EdgePairs, Verdicts
 
-LEVELS = (0.5, 0.8, 0.9, 0.95)  # at which coverage and width are reported
+REPORTED = (0.5, 0.8, 0.9, 0.95)  # levels of coverage and width
 LEAST_DENSITY = 1e-3  # a side of the initial box: what an edge beyond all bins is taken to have
 LEAST_SCORE = 0.05  # detections below are in no D-ECE: thousands that nobody asks for
 DRAWS = 1000  # of a bootstrap
@@ -22,13 +22,13 @@ def bins_nll(pairs: EdgePairs) -> Float[np.ndarray, "M 4"]:
     LEAST_DENSITY a side: one edge that is ruled out would otherwise be infinitely bad.
     """
     least = LEAST_DENSITY / np.maximum(pairs.edges.sides.astype(np.float64), 1e-6)
-    nll: np.ndarray = -np.log(np.maximum(pairs.edges.density(_like(pairs)).astype(np.float64), least))
+    nll: np.ndarray = -np.log(np.maximum(pairs.edges.density(_true(pairs)).astype(np.float64), least))
     return nll
 
 
 def bins_crps(pairs: EdgePairs) -> Float[np.ndarray, "M 4"]:
     """Continuous ranked probability score of the raw distribution in pixels (Gneiting & Raftery 2007)."""
-    return pairs.edges.crps(_like(pairs)).astype(np.float64)
+    return pairs.edges.crps(_true(pairs)).astype(np.float64)
 
 
 def laplace_nll(errors: Float[np.ndarray, "*b"], spread: Float[np.ndarray, "*b"]) -> Float[np.ndarray, "*b"]:
@@ -45,7 +45,7 @@ def laplace_crps(errors: Float[np.ndarray, "*b"], spread: Float[np.ndarray, "*b"
     return crps
 
 
-def _like(pairs: EdgePairs) -> np.ndarray:
+def _true(pairs: EdgePairs) -> np.ndarray:
     true: np.ndarray = pairs.true_xyxy.astype(pairs.edges.sides.dtype)
     return true
 

@@ -14,6 +14,7 @@ from edgewise.edges import EdgeDistributions
 from edgewise.evaluation.f1 import MAX_DETECTIONS
 from edgewise.evaluation.matching import NO_TRUTH, Truth, match, to_xywh, to_xyxy, truths
 from edgewise.evaluation.run import AnnotatedImages, Predict, categories_of
+from edgewise.overlaps import iou
 from edgewise.sample import Sample
 
 PredictLayers = Callable[[list[np.ndarray]], Sequence[Sequence[Detections]]]  # as Predict, every layer's
@@ -63,6 +64,12 @@ class EdgePairs:
         """How far each edge lies from the true one, in pixels; positive to the right and downwards."""
         errors: np.ndarray = self.boxes_xyxy - self.true_xyxy
         return errors
+
+    @property
+    def root_area(self) -> Float[np.ndarray, " M"]:
+        """√(width · height) of the detections in pixels."""
+        root: np.ndarray = np.sqrt(self.sides[:, :2].prod(1))
+        return root
 
     @property
     def sides(self) -> Float[np.ndarray, "M 4"]:
@@ -263,12 +270,7 @@ def _best_of_class(labels: Int[np.ndarray, " M"]) -> Int[np.ndarray, " n"]:
 
 def _iou(boxes: np.ndarray, true: np.ndarray, place: np.ndarray) -> Float[np.ndarray, " K"]:
     """With the box at `place`; 0 where that is -1."""
-    other = np.concatenate([true, np.zeros((1, 4))])[place]
-    low, high = np.maximum(boxes[:, :2], other[:, :2]), np.minimum(boxes[:, 2:], other[:, 2:])
-    inter = (high - low).clip(0).prod(1)
-    union = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (other[:, 2:] - other[:, :2]).prod(1) - inter
-    iou: np.ndarray = np.where((place >= 0) & (union > 0), inter / np.where(union > 0, union, 1), 0)
-    return iou
+    return iou(boxes, np.concatenate([true, np.zeros((1, 4))])[place])
 
 
 def _joined_pairs(parts: Sequence[EdgePairs]) -> EdgePairs:

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from edgewise.edges import EDGES
 from edgewise.evaluation.calibration import metrics as m
 from edgewise.evaluation.calibration.baselines import CURVE, RAW, Claims
 from edgewise.evaluation.calibration.crossfit import OURS, Claimed
-from edgewise.evaluation.calibration.honesty import EDGES, joint_rows
+from edgewise.evaluation.calibration.honesty import joint_rows
 from edgewise.evaluation.calibration.pairs import EdgePairs, Outcome
 from edgewise.extras import require
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from edgewise.evaluation.calibration.baselines import RAW
 from edgewise.evaluation.calibration.crossfit import Claimed
-from edgewise.evaluation.calibration.metrics import LEVELS
+from edgewise.evaluation.calibration.metrics import REPORTED
 from edgewise.evaluation.calibration.pairs import Outcome
 
 
@@ -43,7 +43,7 @@ class Honesty:
             box=box.SIMPLE_HEAD,
         )
         table.add_column("interval")
-        for level in LEVELS:
+        for level in REPORTED:
             table.add_column(f"{level:.0%}", justify="right", no_wrap=True)
         rows = [*self.numbers["edges"].items(), ("joint", self.numbers["joint"])]
         for name, one in rows:
@@ -105,11 +105,13 @@ def markdown(numbers: dict[str, Any]) -> str:
         f"{numbers['unmatched_detections']} detections that found nothing, {numbers['missed_boxes']} boxes "
         "that were not found.",
         "",
-        *_table(["", *(f"{level:.0%}" for level in LEVELS)], _coverage_rows(numbers)),
+        *_table(["", *(f"{level:.0%}" for level in REPORTED)], _coverage_rows(numbers)),
         "",
         "Coverage in %, with the 95 % bootstrap interval over images; mean width in pixels.",
         "",
-        *_table(["", "pairs", *_columns(numbers)], _distribution_rows(numbers)),
+        *_table(
+            ["", "pairs", *_columns(numbers), "edges at 90%", "all four at 90%"], _distribution_rows(numbers)
+        ),
         "",
         *_table(
             ["90 %", "edges held", "width", "boxes held", "joint width", "joint width where 90 % are held"],
@@ -131,7 +133,7 @@ def markdown(numbers: dict[str, Any]) -> str:
         f"oLRP {_number(scores['olrp'], 3)}.",
     ]
     if numbers["layers"]:
-        levels = [f"{level:.0%}" for level in LEVELS]
+        levels = [f"{level:.0%}" for level in REPORTED]
         head = ["layer, raw", "pairs", *levels, "all four at 90%", *RAW_COLUMNS, *SCORE_COLUMNS]
         lines += ["", *_table(head, _layer_rows(numbers)), "", "Coverage of edges at each level in %."]
     return "\n".join(lines) + "\n"
@@ -171,10 +173,16 @@ def _bounds(one: dict[str, float]) -> str:
 
 def _distribution_rows(numbers: dict[str, Any]) -> Iterator[list[str]]:
     keys = _columns(numbers).values()
-    total = numbers["pairs"]
-    rows = {name: one | {"pairs": total} for name, one in numbers["edges"].items()}
+    rows = {name: {"pairs": numbers["pairs"], **one} for name, one in numbers["edges"].items()}
+    rows["all"]["joint"] = numbers["joint"]
     for name, one in [*rows.items(), *numbers["sizes"].items(), *numbers["classes"].items()]:
-        yield [name, str(one["pairs"]), *(_number(one[key], 2) for key in keys)]
+        yield [
+            name,
+            str(one["pairs"]),
+            *(_number(one[key], 2) for key in keys),
+            _held(one["coverage"]["90"]),
+            _held(one["joint"]["coverage"]["90"]) if "joint" in one else "–",
+        ]
 
 
 def _layer_rows(numbers: dict[str, Any]) -> Iterator[list[str]]:
