@@ -24,6 +24,7 @@ from edgewise.predict.sources import ImageLike, Source, expand
 from edgewise.structures import ModelOutput
 
 LEAST_SCORE = 0.1  # of what counts as an object
+SURE = 0.5  # of what is drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +75,9 @@ class Selection:
         path.write_text(LISTS[path.suffix.lower()](self.picks), encoding="utf-8")
 
     def sheet(self, count: int = 24) -> Image.Image:
-        """The first picks with what was found in them, in reading order."""
-        return contact_sheet([one.plot() for one in self.detections[:count]], columns=4, width=360)
+        """The first picks with what was surely found in them, in reading order."""
+        drawn = [one.filter(SURE).plot() for one in self.detections[:count]]
+        return contact_sheet(drawn, columns=3, width=480)
 
 
 def _text(picks: Sequence[Pick]) -> str:
