@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from edgewise.device import at_least_float32
-from edgewise.model.layers import MLP, Affine, ConvNorm, FrozenBatchNorm, inverse_sigmoid
+from edgewise.model.layers import MLP, Affine, ConvNorm, Convolution, FrozenBatchNorm, inverse_sigmoid
 
 
 def test_inverse_sigmoid_equals_the_recording(functions: dict[str, torch.Tensor]) -> None:
@@ -45,6 +45,17 @@ def test_odd_kernels_keep_the_size() -> None:
     assert ConvNorm(3, 4, 1)(x).shape == (2, 4, 8, 6)
     assert ConvNorm(3, 4, 3)(x).shape == (2, 4, 8, 6)
     assert ConvNorm(3, 3, 3, stride=2, groups=3)(x).shape == (2, 3, 4, 3)
+
+
+def test_a_depthwise_convolution_trains_in_float32_under_autocast(generator: torch.Generator) -> None:
+    conv = Convolution(4, 4, 3, stride=2, groups=4)
+    x = torch.randn(2, 4, 8, 8, generator=generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        trained, evaluated = conv.train()(x), conv.eval()(x)
+    assert trained.dtype == evaluated.dtype == torch.bfloat16
+    assert torch.equal(trained, conv(x).bfloat16())  # rounded once, at the end
+    trained.sum().backward()
+    assert conv.weight.grad is not None
 
 
 def test_mlp_has_no_activation_at_the_end(generator: torch.Generator) -> None:

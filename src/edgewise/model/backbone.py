@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from edgewise.config import BackboneConfig, StageConfig
-from edgewise.model.layers import Affine, FrozenBatchNorm
+from edgewise.model.layers import Affine, Convolution, FrozenBatchNorm
 from edgewise.model.recompute import run
 
 
@@ -24,9 +24,7 @@ class ConvUnit(nn.Module):
         activated: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False
-        )
+        self.conv = Convolution(in_channels, out_channels, kernel, stride, groups)
         self.bn = FrozenBatchNorm(out_channels) if config.freeze_norms else nn.BatchNorm2d(out_channels)
         self.act = nn.ReLU() if activated else nn.Identity()
         self.lab = Affine() if activated and config.affine else nn.Identity()

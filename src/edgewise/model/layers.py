@@ -89,6 +89,27 @@ class _ReluPlus(torch.autograd.Function):
         return passed, gradient.sum(dtype=torch.promote_types(gradient.dtype, torch.float32)).reshape(1)
 
 
+class Convolution(nn.Conv2d):
+    """A convolution without bias; odd kernels keep the size (over the stride)."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False
+        )
+
+    def forward(self, input: Float[Tensor, "B D H W"]) -> Float[Tensor, "B E h w"]:
+        """In training under autocast on a CPU, a depthwise one computes in float32 all the same.
+
+        Its gradients in bfloat16 took 3 to 14 times as long (torch 2.13).
+        """
+        if not (self.groups > 1 and self.training and torch.is_autocast_enabled("cpu") and input.is_cpu):
+            return super().forward(input)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(input.float()).to(torch.get_autocast_dtype("cpu"))
+
+
 class ConvNorm(nn.Module):
     """Convolution without bias, batch norm, activation; odd kernels keep the size (over the stride)."""
 
@@ -102,9 +123,7 @@ class ConvNorm(nn.Module):
         activation: Callable[[], nn.Module] = nn.Identity,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False
-        )
+        self.conv = Convolution(in_channels, out_channels, kernel, stride, groups)
         self.norm = nn.BatchNorm2d(out_channels)
         self.act = activation()
 
