@@ -148,13 +148,10 @@ def summary(found: list[Found]) -> dict[str, Any]:
     names = list(drawn[0])
     coverages = {name: {**each([one[name] for one in drawn]), "level": level_of(name)} for name in names}
     for one in coverages.values():
-        mean = one["mean"]
-        mean["within"] = bool(mean["low"] <= one["level"] <= mean["high"])
+        joined = one["mean"]
+        joined["within"] = bool(joined["low"] <= one["level"] <= joined["high"])
     methods = {
-        name: {
-            key: float(np.mean([value(one.numbers["methods"][name][key]) for one in honesties]))
-            for key in COLUMNS
-        }
+        name: {key: mean([value(one.numbers["methods"][name][key]) for one in honesties]) for key in COLUMNS}
         for name in honesties[0].said.claims
     }
     pairs = [one.outcome.pairs for one in honesties]
@@ -169,7 +166,7 @@ def summary(found: list[Found]) -> dict[str, Any]:
         "methods": methods,
         "narrower": {f"{level:.0%}": narrower(honesties, level) for level in WIDTHS},
         "scores": {
-            key: float(np.mean([one.numbers["scores"][key] for one in honesties]))
+            key: mean([one.numbers["scores"][key] for one in honesties])
             for key in honesties[0].numbers["scores"]
         },
     }
@@ -220,17 +217,23 @@ def width(one: Honesty, name: str, level: float) -> Drawn:
 
 def each(found: list[Drawn]) -> dict[str, Any]:
     """Those of the checkpoints, and their mean, with intervals."""
-    mean = (float(np.mean([one for one, _ in found])), np.mean([draws for _, draws in found], 0))
-    return {"seeds": [bounded(*one) for one in found], "mean": bounded(*mean)}
+    joined = (float(np.mean([one for one, _ in found])), np.mean([draws for _, draws in found], 0))
+    return {"seeds": [bounded(*one) for one in found], "mean": bounded(*joined)}
 
 
-def bounded(number: float, draws: np.ndarray) -> dict[str, Any]:
+def bounded(value: float, draws: np.ndarray) -> dict[str, Any]:
     low, high = (float(end) for end in m.interval95(draws))
-    return {"value": number, "low": low, "high": high}
+    return {"value": value, "low": low, "high": high}
 
 
-def value(number: Any) -> float:
-    return float(number["value"] if isinstance(number, dict) else number)
+def value(number: dict[str, float | None] | float | None) -> float | None:
+    return number["value"] if isinstance(number, dict) else number
+
+
+def mean(numbers: list[float | None]) -> float | None:
+    """None where one is not defined: intervals that hold 90 % at none of their levels, say."""
+    defined = [one for one in numbers if one is not None]
+    return float(np.mean(defined)) if len(defined) == len(numbers) else None
 
 
 # ── words ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -254,10 +257,10 @@ def page(name: str, numbers: dict[str, Any], parts: tuple[str, str]) -> Iterator
     )
     yield from coverage_lines(numbers)
     yield from width_lines(numbers)
-    scores = numbers["scores"]
+    scores = {key: number(one, 3) for key, one in numbers["scores"].items()}
     yield (
-        f"Scores: D-ECE {scores['d_ece_raw']:.3f} raw, {scores['d_ece']:.3f} calibrated; LaECE₀ "
-        f"{scores['la_ece_raw']:.3f} and {scores['la_ece']:.3f}; oLRP {scores['olrp']:.3f}."
+        f"Scores: D-ECE {scores['d_ece_raw']} raw, {scores['d_ece']} calibrated; LaECE₀ "
+        f"{scores['la_ece_raw']} and {scores['la_ece']}; oLRP {scores['olrp']}."
     )
     links = ", ".join(f"[seed {i}](seed_{i}/honesty.md)" for i in range(seeds))
     yield from ("", f"By edge, layer, size and class, with NLL, CRPS and ENCE: {links}.", "")
@@ -311,8 +314,8 @@ def width_lines(numbers: dict[str, Any]) -> Iterator[str]:
     yield from ("", "## Width", "", "| at 90 % | " + " | ".join(COLUMNS.values()) + " |")
     yield "| --- |" + " ---: |" * 5
     for method, one in numbers["methods"].items():
-        cells = (100 * one[key] if key[-8:] == "coverage" else one[key] for key in COLUMNS)
-        yield f"| {method} | " + " | ".join(f"{cell:.1f}" for cell in cells) + " |"
+        cells = (percent(one[key]) if key[-8:] == "coverage" else number(one[key], 1) for key in COLUMNS)
+        yield f"| {method} | " + " | ".join(cells) + " |"
     narrower = numbers["narrower"]
     yield from (
         "",
@@ -328,7 +331,11 @@ def width_lines(numbers: dict[str, Any]) -> Iterator[str]:
 
 
 def percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+    return number(100 * share, 1)
+
+
+def number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 if __name__ == "__main__":
