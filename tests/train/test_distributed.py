@@ -31,11 +31,13 @@ from tests.train.tiny import Patches
 
 
 def test_an_error_of_any_process_is_raised_as_it_was() -> None:
+    before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(ValueError, match=r"^7\.png: cannot be decoded") as caught:
         in_two(fails, ValueError("7.png: cannot be decoded"))
     assert str(caught.value) == "7.png: cannot be decoded"
     (note,) = caught.value.__notes__
     assert note.startswith("in process 1:\nTraceback")
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before  # not torch's
 
 
 def test_after_a_death_all_start_again(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 import logging
 import os
 import pickle
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -148,7 +150,8 @@ def launch(count: int, function: Callable[..., T], *arguments: Any) -> T:
         max_restarts=RESTARTS,
         start_method="spawn",
     )
-    with tempfile.TemporaryDirectory() as folder, _quiet("torch", "torch.distributed"):
+    quiet = _quiet("torch", "torch.distributed")
+    with tempfile.TemporaryDirectory() as folder, quiet, _signals_as_before():
         try:
             results: dict[int, T] = elastic_launch(config, _run)(Path(folder), function, arguments)
         except SignalException:
@@ -176,6 +179,20 @@ def _quiet(*loggers: str) -> Iterator[None]:
     finally:
         for handler, level in zip(handlers, before, strict=True):
             handler.setLevel(level)
+
+
+@contextmanager
+def _signals_as_before() -> Iterator[None]:
+    """Torch handles signals while its processes run, and would go on to: Ctrl-C is ours again after them."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        known = [one for one in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT") if hasattr(signal, one)]
+        before = {one: signal.getsignal(getattr(signal, one)) for one in known}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 def _run(folder: Path, function: Callable[..., T], arguments: tuple[Any, ...]) -> T | None:
