@@ -175,6 +175,12 @@ def validation() -> Metrics:
         return found.metrics
 
 
+def undisturbed(folder: Path) -> tuple[dict[str, list[Update]], tuple[list[str], int, int], Metrics]:
+    """`updates`, `planted` and `validation` one after another: to start processes takes longer than those."""
+    with joined():
+        return updates(folder / "updates"), planted(folder / "planted"), validation()
+
+
 @dataclass(frozen=True)
 class Deadly(Patches):
     """Kills process 1 once, when it reads an image after the first epoch is saved in `folder`."""

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from edgewise.evaluation.coco import Metrics
 from edgewise.train.distributed import launch
 from tests.process_groups import ends
 from tests.train.group import (
@@ -22,8 +24,8 @@ from tests.train.group import (
     everything,
     fails,
     in_two,
-    planted,
     training,
+    undisturbed,
     updates,
     validation,
 )
@@ -63,22 +65,29 @@ def test_within_torchrun_no_more_are_started(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[Update]], dict[str, list[Update]]]:
-    """The same updates by one process and by two, which must not hang."""
-    return updates(tmp_path_factory.mktemp("one")), in_two(updates, tmp_path_factory.mktemp("two"))
+def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Update]]:
+    """Updates by one process."""
+    return updates(tmp_path_factory.mktemp("one"))
+
+
+@pytest.fixture(scope="module")
+def two(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[dict[str, list[Update]], tuple[list[str], int, int], Metrics]:
+    """The same by two, which must not hang; a step that one cannot take; a validation."""
+    return in_two(undisturbed, tmp_path_factory.mktemp("two"))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_make_the_step_of_one(
-    both: tuple[dict[str, list[Update]], dict[str, list[Update]]], case: str
+    one: dict[str, list[Update]], two: tuple[dict[str, list[Update]], Any, Any], case: str
 ) -> None:
-    one, two = both
-    for alone, together in zip(one[case], two[case], strict=True):
+    for alone, together in zip(one[case], two[0][case], strict=True):
         assert together.losses == pytest.approx(alone.losses, rel=1e-5, abs=1e-6)
         assert together.grad_norm == pytest.approx(alone.grad_norm, rel=1e-5)
         np.testing.assert_allclose(together.gradient, alone.gradient, atol=1e-5 * abs(alone.gradient).max())
         assert sum(together.boxes) == sum(alone.boxes)
-    first = two[case][0].boxes
+    first = two[0][case][0].boxes
     assert [count > 0 for count in first] == {
         "one process all background": [True, False],
         "two passes, one process all background": [True, False],
@@ -87,15 +96,15 @@ def test_two_processes_make_the_step_of_one(
     }.get(case, [True, True])
 
 
-def test_a_step_that_one_cannot_take_none_takes(tmp_path: Path) -> None:
-    faults, images, moved = in_two(planted, tmp_path)
+def test_a_step_that_one_cannot_take_none_takes(two: tuple[Any, tuple[list[str], int, int], Any]) -> None:
+    faults, images, moved = two[1]
     assert "vfl/0 is nan" in faults
     assert images == 4  # those of both
     assert moved == 0
 
 
-def test_validation_has_the_numbers_of_one_process() -> None:
-    alone, together = validation(), in_two(validation)
+def test_validation_has_the_numbers_of_one_process(two: tuple[Any, Any, Metrics]) -> None:
+    alone, together = validation(), two[2]
     assert together.to_dict() == alone.to_dict()
     for name, one in alone.per_class.items():
         np.testing.assert_array_equal(one.precision, together.per_class[name].precision)
@@ -104,6 +113,7 @@ def test_validation_has_the_numbers_of_one_process() -> None:
 # ── runs ───────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_a_run_one_process_of_which_is_killed_ends_as_if_it_were_not(tmp_path: Path) -> None:
     for name in ("calm", "deadly"):
         (tmp_path / name).mkdir()
