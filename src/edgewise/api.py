@@ -154,6 +154,15 @@ class Detector(BaseDetector):
     def config(self) -> ModelConfig:
         return self.model.config
 
+    @property
+    def backend(self) -> str:
+        return f"torch {torch.__version__.split('+')[0]} {self.device}"
+
+    @property
+    def precision(self) -> str:
+        kinds = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.float64: "fp64"}
+        return kinds[next(self.model.parameters()).dtype]
+
     # ── predict ────────────────────────────────────────────────────────────────────────────────────
 
     def predictor(self, size: Size | None = None, model: DFine | None = None) -> NetworkPredictor:

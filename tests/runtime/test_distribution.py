@@ -2,11 +2,9 @@
 
 import ast
 import json
-import re
 import subprocess
 import sys
 import tomllib
-import venv
 import zipfile
 from collections.abc import Iterator
 from importlib.metadata import distribution
@@ -21,7 +19,6 @@ from PIL import Image
 
 from edgewise.api import Detector
 from tests.runtime import toy
-from tests.train.tiny import NAMES, tiny_config
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = tomllib.loads((ROOT / "runtime/pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -242,24 +239,3 @@ def dataset(folder: Path, detector: Detector) -> Path:
     text = json.dumps({"images": images, "annotations": boxes, "categories": categories})
     (folder / "test/_annotations.coco.json").write_text(text)
     return folder
-
-
-@pytest.mark.slow
-def test_installed_by_pip_it_answers_like_the_detector_it_was_made_from(tmp_path: Path) -> None:
-    """A virtual environment and pip's own index; the file is that of a real export."""
-    detector = Detector(tiny_config(), NAMES, device="cpu")
-    detector.export("onnx", tmp_path / "tiny.onnx", head="raw")
-    wanted = detector.predict(PICTURE, 0.0).to_csv()
-    np.save(tmp_path / "picture.npy", PICTURE)
-    venv.create(tmp_path / "venv", with_pip=True)
-    python = tmp_path / "venv" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    pip = [python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt"]
-    subprocess.run([*pip, f"{ROOT / 'runtime'}[onnx]"], check=True)
-    for name in ("torch", "pydantic"):
-        gone = subprocess.run([python, "-c", f"import {name}"], capture_output=True, text=True)
-        assert f"No module named '{name}'" in gone.stderr
-    command = [python, "-c", PREDICT, tmp_path / "tiny.onnx", tmp_path / "picture.npy"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    numbers = [re.findall(r"[\d.e+-]+", text) for text in (done.stdout.strip(), wanted.strip())]
-    np.testing.assert_allclose(*(np.array(one, float) for one in numbers), rtol=1e-3, atol=1e-3)

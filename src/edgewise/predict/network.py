@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from edgewise.detections import Detections
-from edgewise.predict.predictor import Predictor, Raw, Ready, Scores
+from edgewise.predict.predictor import Predictor, Raw, Ready
 from edgewise.structures import ModelOutput
 
 
@@ -27,10 +27,8 @@ class NetworkPredictor(Predictor):
         super().__init__(**settings)
         self.model = model
 
-    def detect(
-        self, ready: Sequence[Ready], threshold: Scores, max_detections: int, edges: bool
-    ) -> list[Detections]:
-        return self.decoded(host(self._forward(ready)), ready, threshold, max_detections, edges)
+    def forward(self, ready: Sequence[Ready]) -> list[Raw]:
+        return list(host(self._output(ready)))
 
     def predict_layers(self, images: Sequence[np.ndarray]) -> list[tuple[Detections, ...]]:
         """Of each of such arrays what every decoder layer says, whatever the score, with edges.
@@ -41,13 +39,13 @@ class NetworkPredictor(Predictor):
         ready = self.ready(images)
         if not ready:
             return []
-        output, every, raw = self._forward(ready), self.least(0.0), copy.copy(self)
+        output, every, raw = self._output(ready), self.least(0.0), copy.copy(self)
         raw.calibration = None
         layers = [replace(output, layers=output.layers[:i]) for i in range(1, len(output.layers))]
         before = [raw.decoded(host(one), ready, every, edges=True) for one in layers]
         return list(zip(*before, self.decoded(host(output), ready, every, edges=True), strict=True))
 
-    def _forward(self, ready: Sequence[Ready]) -> ModelOutput:
+    def _output(self, ready: Sequence[Ready]) -> ModelOutput:
         with torch.inference_mode(), evaluating(self.model):
             output: ModelOutput = self.model(self.batch(ready))
         return output

@@ -21,11 +21,11 @@ from edgewise.thresholds import Thresholds
 Scores = Float[np.ndarray, " C"]
 Threshold = float | Scores | str  # one for all classes, one a class, or "auto"
 Ready = tuple[np.ndarray, Geometry, Path | np.ndarray | None]  # model input, the way back, where it came from
-Raw = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # what `decode` reads of one image, in its order
+Raw = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # of one image what `decode` reads, in its order
 
 
 class Predictor(ABC):
-    """What turns images into a model's input and its output into Detections; `detect` runs the model.
+    """What turns images into a model's input and its output into Detections; `forward` runs the model.
 
     `size` is (height, width) of its input, `values` W(n) in sides of the initial box
     (`edgewise.bins.bin_values`), `thresholds` what the threshold "auto" stands for, in scores as they come
@@ -53,10 +53,25 @@ class Predictor(ABC):
         self.calibration = calibration
 
     @abstractmethod
+    def forward(self, ready: Sequence[Ready]) -> list[Raw]:
+        """What the model says of each image of one batch, on the host, as `finished` takes it."""
+
+    def finished(
+        self,
+        rows: Sequence[Raw],
+        ready: Sequence[Ready],
+        threshold: Scores,
+        max_detections: int,
+        edges: bool,
+    ) -> list[Detections]:
+        """What `forward` gave, as Detections."""
+        return self.decoded(rows, ready, threshold, max_detections, edges)
+
     def detect(
         self, ready: Sequence[Ready], threshold: Scores, max_detections: int, edges: bool
     ) -> list[Detections]:
-        """What is found in one batch of at least one image, in one forward pass."""
+        """What is found in one batch of at least one image."""
+        return self.finished(self.forward(ready), ready, threshold, max_detections, edges)
 
     def prepare(
         self, image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]

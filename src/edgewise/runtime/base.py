@@ -43,6 +43,16 @@ class BaseDetector(ABC):
     def predictor(self, size: Size | None = None) -> Predictor:
         """The path from images to Detections that `predict` and `evaluate` share."""
 
+    @property
+    @abstractmethod
+    def backend(self) -> str:
+        """What computes, its version, and where."""
+
+    @property
+    @abstractmethod
+    def precision(self) -> str:
+        """What it computes in: fp32, fp16, bf16, int8."""
+
     def predict(
         self,
         source: Source,

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from edgewise.artifact import IMAGES, SIZES
 from edgewise.detections import Detections, Geometry
-from edgewise.predict.predictor import Predictor, Ready, Scores
+from edgewise.predict.predictor import Predictor, Raw, Ready, Scores
 from edgewise.preprocess import preprocess
 from edgewise.runtime.base import BaseDetector
 from edgewise.runtime.engines import SUFFIXES, Engine, is_exported, load_engine
@@ -65,6 +65,20 @@ class ExportedDetector(BaseDetector):
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
+    def __repr__(self) -> str:
+        height, width = self.artifact.size
+        return (
+            f"ExportedDetector({str(self.engine.path)!r}, {len(self.class_names)} classes, {height}x{width})"
+        )
+
+    @property
+    def backend(self) -> str:
+        return f"{self.engine.name} {self.engine.device}"
+
+    @property
+    def precision(self) -> str:
+        return self.artifact.precision
+
     def predictor(self, size: Size | None = None) -> "EnginePredictor":
         return EnginePredictor(self, None if size is None else pair(size))
 
@@ -111,23 +125,31 @@ class EnginePredictor(Predictor):
             return image, Geometry(original_size=(image.shape[0], image.shape[1]), model_size=size)
         return preprocess(image, size)
 
-    def detect(
-        self, ready: Sequence[Ready], threshold: Scores, max_detections: int, edges: bool
-    ) -> list[Detections]:
-        if edges and not self.tells_edges:
-            raise ValueError(
-                f"{self._engine.path}: its head gives finished detections and no distributions of edges; "
-                "export it with --head raw"
-            )
+    def forward(self, ready: Sequence[Ready]) -> list[Raw]:
         if len({image.shape for image, _, _ in ready}) > 1:  # only where the file resizes
-            return [found for one in ready for found in self.detect([one], threshold, max_detections, edges)]
+            return [row for one in ready for row in self.forward([one])]
         inputs = {IMAGES: np.stack([image for image, _, _ in ready])}
         if SIZES in self._artifact.inputs:
             inputs[SIZES] = np.array([geometry.original_size for _, geometry, _ in ready], np.int64)
         outputs = self._engine(inputs)
-        rows = zip(*(outputs[name] for name in self._artifact.outputs), strict=True)
-        if self._artifact.head == "raw":
-            return self.decoded(rows, ready, threshold, max_detections, edges)
+        a, b, c, d = (outputs[name] for name in self._artifact.outputs)
+        return list(zip(a, b, c, d, strict=True))
+
+    def finished(
+        self,
+        rows: Sequence[Raw],
+        ready: Sequence[Ready],
+        threshold: Scores,
+        max_detections: int,
+        edges: bool,
+    ) -> list[Detections]:
+        if self.tells_edges:
+            return super().finished(rows, ready, threshold, max_detections, edges)
+        if edges:
+            raise ValueError(
+                f"{self._engine.path}: its head gives finished detections and no distributions of edges; "
+                "export it with --head raw"
+            )
         return [
             Detections(
                 boxes_xyxy=boxes,
