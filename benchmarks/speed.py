@@ -1,0 +1,136 @@
+"""What the benchmarks of speed share: a clock with laps, turns taken by variants, the machine, a plot."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from edgewise.cli.provenance import provenance
+
+RESULTS = Path(__file__).parent / "results/speed"
+PEERS = ("transformers", "pillow", "numpy", "scipy", "onnxruntime", "openvino")
+
+
+class Clock:
+    """Seconds of each named part since the part before: on the wall and of this process' processors."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, dict[str, float]] = {}
+        self._last = self._now()
+
+    def lap(self, part: str) -> None:
+        """The time since the last lap, or since the start, was for `part`."""
+        now = self._now()
+        spent = self.laps.setdefault(part, {"wall_s": 0.0, "cpu_s": 0.0})
+        for key, before, after in zip(spent, self._last, now, strict=True):
+            spent[key] += after - before
+        self._last = now
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        return time.perf_counter(), time.process_time()
+
+
+def alternated(
+    variants: Mapping[str, Callable[[Clock], None]], repeats: int, warm: int = 1
+) -> dict[str, dict[str, Any]]:
+    """Variant → {part → summary}, `total` among the parts, from turns in which each variant has one run.
+
+    So what else the machine does meets all of them alike. The order turns too. `warm` turns do not count.
+    """
+    names = list(variants)
+    laps: dict[str, list[dict[str, dict[str, float]]]] = {name: [] for name in names}
+    for turn in range(warm + repeats):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            clock = Clock()
+            variants[name](clock)
+            total = {key: sum(one[key] for one in clock.laps.values()) for key in ("wall_s", "cpu_s")}
+            if turn >= warm:
+                laps[name].append(clock.laps | {"total": total})
+    return {
+        name: {
+            part: {key: summary([run[part][key] for run in runs]) for key in ("wall_s", "cpu_s")}
+            for part in runs[0]
+        }
+        for name, runs in laps.items()
+    }
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Median, quartiles and least."""
+    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return {"median": float(median), "q25": float(low), "q75": float(high), "least": min(values)}
+
+
+def facts() -> dict[str, Any]:
+    """Commit, versions, processor, threads, and how busy the machine is with other things."""
+    installed = {one.metadata["Name"].lower() for one in metadata.distributions()}
+    return provenance() | {
+        "date": date.today().isoformat(),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "bf16": bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+        "load": [round(one, 2) for one in os.getloadavg()],
+        **{name: metadata.version(name) for name in PEERS if name in installed},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    told = dict(line.split(":", 1) for line in lines if ":" in line)
+    told = {key.strip(): value.strip() for key, value in told.items()}
+    keys = ("model name", "cpu family", "model")  # a hypervisor may tell no more of it than its family
+    return ", ".join(f"{key} {told[key]}" for key in keys if key in told)
+
+
+def write(result: Mapping[str, Any], out: Path) -> None:
+    """The numbers as JSON at `out`, whose folder is made."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(f"wrote {out}")
+
+
+def stacked_bars(rows: Mapping[str, Mapping[str, float]], title: str, unit: str, path: Path) -> None:
+    """A bar for each row, divided into its parts."""
+    parts = list(dict.fromkeys(part for row in rows.values() for part in row))
+    figure, axes = plt.subplots(figsize=(8, 1.2 + 0.5 * len(rows)), layout="constrained")
+    left = np.zeros(len(rows))
+    for part in parts:
+        values = np.array([row.get(part, 0.0) for row in rows.values()])
+        axes.barh(list(rows), values, left=left, label=part)
+        left += values
+    for row, total in enumerate(left):
+        axes.annotate(f"{total:.3g}", (total, row), (4, 0), textcoords="offset points", va="center")
+    axes.set(title=title, xlabel=unit, xlim=(0, 1.1 * max(left)))
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(ncols=len(parts), loc="upper center", bbox_to_anchor=(0.5, -0.35), frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def curves(rows: Mapping[str, Mapping[int, float]], title: str, xlabel: str, ylabel: str, path: Path) -> None:
+    """A line for each row, both axes logarithmic."""
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    for name, values in rows.items():
+        axes.plot(list(values), list(values.values()), "o-", label=name)
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel, xscale="log", yscale="log")
+    ticks = list(next(iter(rows.values())))
+    axes.set_xticks(ticks, [str(one) for one in ticks])
+    axes.minorticks_off()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
