@@ -1,12 +1,15 @@
 """Is what `edgewise select` picks worth more than what chance picks? Learning curves on scenes.
 
     python benchmarks/selection.py --out runs/select
+    python benchmarks/selection.py --out runs/infrared --start dfine-n-scenes --images 0 12 --steps 0 24 \\
+        --rate 4e-4 --pool 160 --test 120
 
-A small detector begins with some annotated scenes. Round after round more of a pool are annotated, picked
-either by `select` (with those annotated so far as `known`) or at random, and training goes on from the last
-round's weights. Both ways share the first round of a seed. After every round AP is measured on the same
-unseen scenes. A round that has its result is not repeated, so the same command goes on after any stop, and
-`--only 0`, `--only 1`, … make one seed each, side by side.
+A small detector begins with some annotated scenes, or one that knows scenes meets another camera, with none.
+Round after round more of a pool are annotated, picked either by `select` (with those annotated so far as
+`known`) or at random, and training goes on from the last round's weights. Both ways share the first round of
+a seed. After every round AP is measured on the same unseen scenes. A round that has its result is not
+repeated, so the same command goes on after any stop, and `--only 0`, `--only 1`, … make one seed each, to run
+side by side.
 
 The result is the area under the curve (mean AP over what was annotated) of `select` less that of chance, seed
 by seed, with the 95 % interval of their mean by Student's t. What is paid for may be images or boxes: scenes
@@ -15,6 +18,8 @@ hold one to six objects, so both are told, boxes over the range that both ways r
 
 import json
 import shutil
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,10 +42,11 @@ from edgewise.config import (
     TrainConfig,
 )
 from edgewise.data.scenes import CLASS_NAMES, SceneDataset
+from edgewise.demo import InfraredScenes
 from edgewise.presets import hgnetv2
 
 WAYS = ("select", "random")
-SIZE = (96, 96)  # of the scenes
+SIZE = (96, 96)  # of the scenes of the small detector
 MODEL = ModelConfig(  # a third of size n, with maps of stride 8 as well: scenes are small, and so is the time
     name="small",
     num_classes=len(CLASS_NAMES),
@@ -57,12 +63,11 @@ SETTINGS = TrainConfig(  # one epoch, since each ends in files
     ),
     denoising=DenoisingConfig(queries=30),
     augment=AugmentConfig(zoom_out=0, crop=0, photometric=0, multi_scale=0),  # scenes vary enough
-    size=SIZE,
     batch=8,
     workers=0,
     loggers=(),
 )
-FIRST_RATE, LATER_RATE = 2e-3, 1e-3
+FIRST_RATE = 2e-3  # from fresh weights
 T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's, two-sided, by number of seeds
 Round = dict[str, Any]
 Curves = dict[str, list[list[Round]]]  # by way, then seed, then round
@@ -70,7 +75,7 @@ Curves = dict[str, list[list[Round]]]  # by way, then seed, then round
 
 def subset(pool: SceneDataset, chosen: list[int]) -> SceneDataset:
     """Some scenes of the pool, perhaps several times, as a data set of their own."""
-    part = SceneDataset(len(chosen), pool.seed, pool.split, pool.size)
+    part = type(pool)(len(chosen), pool.seed, pool.split, pool.size)
     part.image_ids = tuple(chosen)
     part.paths = tuple(pool.paths[index] for index in chosen)
     part._scenes = [pool.scene(index) for index in chosen]
@@ -78,86 +83,87 @@ def subset(pool: SceneDataset, chosen: list[int]) -> SceneDataset:
 
 
 def trained(
-    before: Path | None, pool: SceneDataset, chosen: list[int], seed: int, steps: int, folder: Path
+    before: Detector, pool: SceneDataset, chosen: list[int], seed: int, steps: int, rate: float, folder: Path
 ) -> Detector:
-    """After `steps` more updates, from fresh weights or from those of a round before."""
-    if before is None:
-        detector, rate = Detector(MODEL, CLASS_NAMES, seed=seed, device="cpu"), FIRST_RATE
-    else:
-        detector, rate = Detector.from_pretrained(before, device="cpu"), LATER_RATE
+    """After `steps` more updates."""
+    if not steps:
+        return before
     data = subset(pool, np.resize(chosen, steps * SETTINGS.batch).tolist())  # in turn, to fill the epoch
-    settings = SETTINGS.updated(
-        {"seed": seed, "optimizer": OptimizerConfig(lr=rate, backbone_lr=rate).model_dump()}
-    )
+    optimizer = OptimizerConfig(lr=rate, backbone_lr=rate).model_dump()
+    settings = SETTINGS.updated({"seed": seed, "size": before.config.size, "optimizer": optimizer})
     shutil.rmtree(folder / "run", ignore_errors=True)
-    detector.fit(data, None, settings, folder / "run", console=Console(quiet=True))
-    return detector
+    before.fit(data, None, settings, folder / "run", console=Console(quiet=True))
+    shutil.rmtree(folder / "run")
+    return before
 
 
-def picked(way: str, before: Path, pool: SceneDataset, known: list[int], k: int, seed: int) -> list[int]:
+def picked(way: str, before: Detector, pool: SceneDataset, known: list[int], k: int, seed: int) -> list[int]:
     """k more images of the pool."""
     free = sorted(set(range(len(pool))) - set(known))
     if way == "random":
         rng = np.random.default_rng([seed, len(known)])
         return sorted(rng.choice(free, k, replace=False).tolist())
     images = [pool[index].image for index in free]
-    found = Detector.from_pretrained(before, device="cpu").select(
-        images, k, known=[pool[index].image for index in known], batch=16
-    )
+    found = before.select(images, k, known=[pool[index].image for index in known], batch=16)
     return [free[one.index] for one in found.picks]
 
 
-def round_of(
-    folder: Path,
-    before: Path | None,
-    pool: SceneDataset,
-    chosen: list[int],
-    test: SceneDataset,
-    seed: int,
-    steps: int,
-) -> Round:
-    """The result of a round, made now if it is missing."""
-    path = folder / "result.json"
-    if not path.is_file():
-        detector = trained(before, pool, chosen, seed, steps, folder)
-        metrics = detector.evaluate(test, batch=32)
+@dataclass(frozen=True)
+class Plan:
+    """What all rounds of a seed share; `images` and `steps` are those of the first and of each later one."""
+
+    seed: int
+    start: str | None
+    pool: SceneDataset
+    test: SceneDataset
+    images: tuple[int, int]
+    steps: tuple[int, int]
+    rate: float
+
+    def first(self, folder: Path) -> Round:
+        """Of fresh weights, or of the detector to start from."""
+        rng = np.random.default_rng(self.seed)
+        chosen = sorted(rng.choice(len(self.pool), self.images[0], replace=False).tolist())
+        if self.start is None:
+            detector, rate = Detector(MODEL, CLASS_NAMES, seed=self.seed, device="cpu"), FIRST_RATE
+        else:
+            detector, rate = Detector.from_pretrained(self.start, device="cpu").uncalibrated(), self.rate
+        return self._measured(detector, chosen, self.steps[0], rate, folder)
+
+    def later(self, way: str, before: Path, known: list[int], folder: Path) -> Round:
+        """After a round that is in the folder `before`."""
+        detector = Detector.from_pretrained(before / "detector.safetensors", device="cpu")
+        chosen = known + picked(way, detector, self.pool, known, self.images[1], self.seed)
+        return self._measured(detector, chosen, self.steps[1], self.rate, folder)
+
+    def _measured(
+        self, detector: Detector, chosen: list[int], steps: int, rate: float, folder: Path
+    ) -> Round:
+        detector = trained(detector, self.pool, chosen, self.seed, steps, rate, folder)
+        metrics = detector.evaluate(self.test, batch=32)
+        folder.mkdir(parents=True, exist_ok=True)
         detector.save(folder / "detector.safetensors")
-        shutil.rmtree(folder / "run")
-        boxes = sum(len(pool[index].labels) for index in chosen)
-        result = {
-            "ap": metrics.ap,
-            "ap50": metrics.ap50,
-            "images": len(chosen),
-            "boxes": boxes,
-            "chosen": chosen,
-        }
-        path.write_text(json.dumps(result) + "\n", encoding="utf-8")
+        boxes = sum(len(self.pool[index].labels) for index in chosen)
+        counts = {"images": len(chosen), "boxes": boxes, "chosen": chosen}
+        result = {"ap": metrics.ap, "ap50": metrics.ap50, **counts}
+        (folder / "result.json").write_text(json.dumps(result) + "\n", encoding="utf-8")
         print(f"{folder}: AP {metrics.ap:.4f} with {len(chosen)} images, {boxes} boxes", flush=True)
-    found: Round = json.loads(path.read_text(encoding="utf-8"))
-    return found
+        return result
 
 
-def learned(
-    out: Path,
-    way: str,
-    seed: int,
-    rounds: int,
-    images: tuple[int, int],
-    pool: SceneDataset,
-    test: SceneDataset,
-    steps: tuple[int, int],
-) -> list[Round]:
-    """All rounds of one way and seed; `images` and `steps` are those of the first and of each later one."""
-    rng = np.random.default_rng(seed)
-    chosen = sorted(rng.choice(len(pool), images[0], replace=False).tolist())
-    folder = out / f"seed{seed}/first"
-    results = [round_of(folder, None, pool, chosen, test, seed, steps[0])]
-    for number in range(2, rounds + 1):
-        before, folder = folder / "detector.safetensors", out / f"seed{seed}/{way}{number}"
-        if not (folder / "result.json").is_file():
-            chosen = chosen + picked(way, before, pool, chosen, images[1], seed)
-        results.append(round_of(folder, before, pool, chosen, test, seed, steps[1]))
-        chosen = results[-1]["chosen"]
+def learned(plan: Plan, way: str, rounds: int, out: Path) -> list[Round]:
+    """The results of all rounds of one way and seed; those that are missing are made."""
+    results: list[Round] = []
+    before = out
+    for number in range(1, rounds + 1):
+        folder = out / ("first" if number == 1 else f"{way}{number}")
+        if (folder / "result.json").is_file():
+            results.append(json.loads((folder / "result.json").read_text(encoding="utf-8")))
+        elif number == 1:
+            results.append(plan.first(folder))
+        else:
+            results.append(plan.later(way, before, results[-1]["chosen"], folder))
+        before = folder
     return results
 
 
@@ -221,6 +227,7 @@ def plot(curves: Curves, path: Path) -> None:
 def main(
     *,
     out: Path = Path("runs/select"),
+    start: str | None = None,
     seeds: int = 3,
     only: int | None = None,
     rounds: int = 5,
@@ -228,34 +235,36 @@ def main(
     pool: int = 320,
     test: int = 200,
     steps: tuple[int, int] = (400, 60),
+    rate: float = 1e-3,
 ) -> None:
     """Makes the rounds that are missing in OUT, then writes result.json, table.md and curve.png there.
 
-    IMAGES and STEPS are those annotated and the updates made in the first round, and in each later one. With
-    ONLY, the rounds of one seed are made and nothing else.
+    IMAGES and STEPS are those annotated and the updates made in the first round, and in each later one, RATE
+    is that of the later ones. START is a detector of scenes, which meets infrared ones. With ONLY, the rounds
+    of one seed are made and nothing else.
     """
     torch.set_num_threads(1)
-    unseen = SceneDataset(test, 0, "test", SIZE)
+    scenes = partial(SceneDataset, size=SIZE) if start is None else InfraredScenes
+    unseen = scenes(test, 0, "test")
     curves: Curves = {way: [] for way in WAYS}
     for seed in range(seeds) if only is None else [only]:
-        scenes = SceneDataset(pool, seed, "train", SIZE)
+        plan = Plan(seed, start, scenes(pool, seed, "train"), unseen, images, steps, rate)
         for way in WAYS:
-            curves[way].append(learned(out, way, seed, rounds, images, scenes, unseen, steps))
+            curves[way].append(learned(plan, way, rounds, out / f"seed{seed}"))
     if only is not None:
         return
     gains = {cost: compared(curves, cost) for cost in ("images", "boxes")}
-    text = table(curves, gains)
-    settings = {"rounds": rounds, "images": images, "pool": pool, "test": test, "steps": steps, "size": SIZE}
+    sizes = {"rounds": rounds, "images": images, "pool": pool, "test": test, "steps": steps}
+    settings: dict[str, Any] = {"start": start, "rate": rate, **sizes}
     rows = {
         way: [[{key: one[key] for key in one if key != "chosen"} for one in results] for results in by_seed]
         for way, by_seed in curves.items()
     }
-    (out / "result.json").write_text(
-        json.dumps({**gains, **settings, "curves": rows, **provenance()}, indent=2) + "\n", encoding="utf-8"
-    )
-    (out / "table.md").write_text(text, encoding="utf-8")
+    text = json.dumps({"gains": gains, **settings, "curves": rows, **provenance()}, indent=2)
+    (out / "result.json").write_text(text + "\n", encoding="utf-8")
+    (out / "table.md").write_text(table(curves, gains), encoding="utf-8")
     plot(curves, out / "curve.png")
-    print(text)
+    print(table(curves, gains))
 
 
 if __name__ == "__main__":
