@@ -130,7 +130,9 @@ class Detector(BaseDetector):
             return cast("Detector", exported)
         if threads is not None:
             torch.set_num_threads(threads)
-        return cls._of(checkpoint.load(ref, classes), device)
+        found = cls._of(checkpoint.load(ref, classes), device)
+        found.ref = ref
+        return found
 
     @classmethod
     def _of(cls, loaded: checkpoint.Checkpoint, device: str) -> "Detector":
@@ -147,6 +149,7 @@ class Detector(BaseDetector):
         self.model = model.to(self.device).eval()
         self.class_names, self.category_ids = names, category_ids
         self._origin: checkpoint.Checkpoint | None = None
+        self.ref = None
         self.thresholds: Thresholds | None = None
         self.calibration: Calibration | None = None
 

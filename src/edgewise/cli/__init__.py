@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from edgewise.cli import (  # noqa: F401  # each joins the application
     audit,
+    bench,
     calibrate,
     convert,
     cut,

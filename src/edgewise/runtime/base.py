@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgewise.data.open import Data
     from edgewise.evaluation.coco import Metrics
     from edgewise.evaluation.run import AnnotatedImages
+    from edgewise.runtime.bench import Bench
 
 
 B = TypeVar("B", bound="BaseDetector")
@@ -31,13 +32,15 @@ class BaseDetector(ABC):
     """A detector by what it answers.
 
     `class_names` go by label, `category_ids` too: the annotation file's own numbers. `thresholds` is what the
-    threshold "auto" stands for, `calibration` what makes error bars and scores keep their word.
+    threshold "auto" stands for, `calibration` what makes error bars and scores keep their word; `ref` is what
+    `from_pretrained` was given.
     """
 
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...] | None
     thresholds: Thresholds | None
     calibration: Calibration | None
+    ref: str | Path | None = None
 
     @abstractmethod
     def predictor(self, size: Size | None = None) -> Predictor:
@@ -52,6 +55,12 @@ class BaseDetector(ABC):
     @abstractmethod
     def precision(self) -> str:
         """What it computes in: fp32, fp16, bf16, int8."""
+
+    @property
+    def file_bytes(self) -> int | None:
+        """Of what it was loaded from; None where that is no single file."""
+        path = None if self.ref is None else Path(self.ref)
+        return path.stat().st_size if path is not None and path.is_file() else None
 
     def predict(
         self,
@@ -104,13 +113,12 @@ class BaseDetector(ABC):
         of an exported detector, head "raw".
         """
         require("hotcoco", "evaluate")
-        from edgewise.data.open import open_dataset
         from edgewise.evaluation.calibration.pairs import LayerWatch
         from edgewise.evaluation.calibration.run import measured
         from edgewise.evaluation.report import write_evaluation
-        from edgewise.evaluation.run import AnnotatedImages, evaluate
+        from edgewise.evaluation.run import evaluate
 
-        dataset = data if isinstance(data, AnnotatedImages) else open_dataset(data, split)
+        dataset = _opened(data, split)
         predictor = self.predictor(size)
         if not predictor.tells_edges:
             found = evaluate(dataset, predictor.predict_arrays, batch=batch, progress=progress)
@@ -128,6 +136,27 @@ class BaseDetector(ABC):
         if out is not None:
             write_evaluation(dataset, found, out)
         return found.metrics
+
+    def bench(
+        self,
+        data: "Data | AnnotatedImages | None" = None,
+        split: str = "val",
+        *,
+        size: Size | None = None,
+        repeats: int = 20,
+        out: str | Path | None = None,
+    ) -> "Bench":
+        """Latency, throughput, memory and file size, on `data` AP too: `print(detector.bench())`.
+
+        `runtime.bench.bench` puts several detectors side by side. With `out`, bench.json, bench.md and
+        bench.png are written there.
+        """
+        from edgewise.runtime.bench import bench
+
+        found = bench([self], None if data is None else _opened(data, split), size=size, repeats=repeats)
+        if out is not None:
+            found.write(out)
+        return found
 
     def enough(self, dataset: "AnnotatedImages") -> Float[np.ndarray, " C"]:
         """What a score must reach by the label of a data set: its own `thresholds`, or 0.5 without.
@@ -148,3 +177,10 @@ class BaseDetector(ABC):
             other.thresholds = self.thresholds.mapped(score.undo)
         other.calibration = None
         return other
+
+
+def _opened(data: "Data | AnnotatedImages", split: str) -> "AnnotatedImages":
+    from edgewise.data.open import open_dataset
+    from edgewise.evaluation.run import AnnotatedImages
+
+    return data if isinstance(data, AnnotatedImages) else open_dataset(data, split)

@@ -29,7 +29,7 @@ class ExportedDetector(BaseDetector):
     """
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+        self.engine, self.ref = engine, engine.path
         self.artifact = artifact = engine.artifact
         self.class_names, self.category_ids = artifact.class_names, artifact.category_ids
         self.thresholds, self.calibration = artifact.thresholds, artifact.calibration
@@ -78,6 +78,10 @@ class ExportedDetector(BaseDetector):
     @property
     def precision(self) -> str:
         return self.artifact.precision
+
+    @property
+    def file_bytes(self) -> int:
+        return self.engine.bytes
 
     def predictor(self, size: Size | None = None) -> "EnginePredictor":
         return EnginePredictor(self, None if size is None else pair(size))
