@@ -15,7 +15,7 @@ from typing import Any
 import cyclopts
 import torch
 from peer import drawn, our_model, their_labels, their_matching, their_model
-from speed import RESULTS, Clock, alternated, curves, facts, write
+from speed import RESULTS, Clock, alternated, curves, facts, on_threads, write
 from torch import Tensor
 
 from edgewise.config import TrainConfig
@@ -115,7 +115,7 @@ def main(
         }
         for name in (THEIRS, OURS)
     }
-    title = f"Matching and losses with their gradients: {images} images, {threads} threads"
+    title = f"Matching and losses with their gradients: {images} images, {on_threads(threads)}"
     curves(rows, title, "boxes an image", "seconds, medians", out.with_suffix(".png"))
 
 

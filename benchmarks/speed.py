@@ -95,6 +95,10 @@ def _processor() -> str:
     return ", ".join(f"{key} {told[key]}" for key in keys if key in told)
 
 
+def on_threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
 def write(result: Mapping[str, Any], out: Path) -> None:
     """The numbers as JSON at `out`, whose folder is made."""
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +109,7 @@ def write(result: Mapping[str, Any], out: Path) -> None:
 def stacked_bars(rows: Mapping[str, Mapping[str, float]], title: str, unit: str, path: Path) -> None:
     """A bar for each row, divided into its parts."""
     parts = list(dict.fromkeys(part for row in rows.values() for part in row))
-    figure, axes = plt.subplots(figsize=(8, 1.2 + 0.5 * len(rows)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 1.4 + 0.5 * len(rows)), layout="constrained")
     left = np.zeros(len(rows))
     for part in parts:
         values = np.array([row.get(part, 0.0) for row in rows.values()])
@@ -116,7 +120,7 @@ def stacked_bars(rows: Mapping[str, Mapping[str, float]], title: str, unit: str,
     axes.set(title=title, xlabel=unit, xlim=(0, 1.1 * max(left)))
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(ncols=len(parts), loc="upper center", bbox_to_anchor=(0.5, -0.35), frameon=False)
+    figure.legend(ncols=len(parts), loc="outside lower center", frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

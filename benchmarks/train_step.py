@@ -20,7 +20,7 @@ import cyclopts
 import torch
 from cyclopts import Parameter
 from peer import drawn, our_model, their_labels, their_matching, their_model
-from speed import RESULTS, Clock, alternated, facts, stacked_bars, write
+from speed import RESULTS, Clock, alternated, facts, on_threads, stacked_bars, write
 from torch import nn
 
 from edgewise.classes import COCO
@@ -164,7 +164,7 @@ def main(
             bars[f"{size}, {variant}, {memory[variant] / 1e3:.1f} GB"] = parts
     result["load_after"] = facts()["load"]
     write(result, out)
-    title = f"A training step: {images} images of {side}x{side}, {boxes} boxes each, {threads} threads"
+    title = f"A training step: {images} images of {side}x{side}, {boxes} boxes each, {on_threads(threads)}"
     stacked_bars(bars, title, "seconds, medians", out.with_suffix(".png"))
 
 
