@@ -38,8 +38,11 @@ def preprocess(
 def resize(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
     """`image` at `size` = (height, width): bilinear, antialiased when it shrinks (Pillow's filter).
 
-    The same array if it has that size already.
+    Columns come first, then rows, whatever the version of Pillow: 13 turns that around for tall images, and
+    the steps of 1/255 by which it rounds in between move boxes by up to a pixel. The same array if it has
+    that size already.
     """
     if image.shape[:2] == size:
         return image
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    narrow = Image.fromarray(image).resize((size[1], image.shape[0]), Image.Resampling.BILINEAR)
+    return np.asarray(narrow.resize((size[1], size[0]), Image.Resampling.BILINEAR))

@@ -43,6 +43,8 @@ def detector() -> Detector:
             if weight.requires_grad:
                 fan = weight[0].numel() if weight.dim() > 1 else 25
                 weight += torch.randn(weight.shape, generator=generator) / fan**0.5
+        for head in made.model.decoder.dec_score_head:
+            head.bias += 5  # scores on both sides of a half
     made.thresholds = Thresholds("val", 0.5, (0.4, None, 0.6), (3, 0, 5))
     made.calibration = calibration()
     return made

@@ -37,8 +37,8 @@ def after(graph: onnx.GraphProto, tensor: str, *nodes: onnx.NodeProto) -> None:
 
 
 def constant(graph: onnx.GraphProto, name: str, values: object, dtype: type = np.float32) -> str:
-    graph.initializer.append(numpy_helper.from_array(np.array(values, dtype), name))
-    return name
+    graph.initializer.append(numpy_helper.from_array(np.array(values, dtype), f"sabotage/{name}"))
+    return f"sabotage/{name}"
 
 
 def one_weight(graph: onnx.GraphProto) -> None:
@@ -251,6 +251,7 @@ def test_a_folder_that_takes_no_files(
         detector.export("onnx", tmp_path / "a.onnx", images=images)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_names_and_targets(detector: Detector, images: list[np.ndarray], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a.pt: expected a name that ends with .onnx"):
         detector.export("onnx", tmp_path / "a.pt", images=images)

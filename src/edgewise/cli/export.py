@@ -89,7 +89,7 @@ def export(
             progress=True,
         )
     except Rejected as error:
-        console.print(error.proof, markup=False, highlight=False)
+        console.print(str(error.proof), markup=False, highlight=False)
         raise
-    console.print(proof, markup=False, highlight=False)
+    console.print(str(proof), markup=False, highlight=False)
     console.print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, proven", markup=False, highlight=False)
