@@ -647,8 +647,8 @@ class Detector(BaseDetector):
         GridSample, which some runtimes get wrong, "native" has. `dynamic_size` takes any multiple of 32,
         `resize_inside` uint8 images of any size. docs/export.md says what goes in and comes out.
 
-        The file is compared with this detector on `images`, else some of `data`, else painted scenes; on
-        `data` its AP and latency are measured too. Raises `export.Rejected`, and leaves no file of that name,
+        The file is compared with this detector, both on the CPU, on `images`, else some of `data`, else
+        painted scenes; on `data` its AP and latency are measured too. Raises `export.Rejected`, and leaves no file of that name,
         where it differs.
         """
         from edgewise.data.open import open_dataset
@@ -669,12 +669,14 @@ class Detector(BaseDetector):
             opset=opset,
         )
         dataset = data if data is None or isinstance(data, AnnotatedImages) else open_dataset(data, split)
+        host = copy.copy(self)
+        host.model = copy.deepcopy(self.model).cpu()  # a GPU may round convolutions to ten bits
         return export(
-            self.model,
+            host.model,
             artifact,
             path,
             pictures(images, dataset, artifact.size),
-            self.predictor,
+            host.predictor,
             dataset=dataset,
             progress=progress,
         )

@@ -16,6 +16,7 @@ from edgewise.data.scenes import SceneDataset
 from edgewise.export import Proof, export
 from edgewise.export.describe import describe
 from edgewise.thresholds import Thresholds
+from tests.cli.conftest import edgewise as edgewise
 from tests.train.tiny import NAMES, tiny_config
 
 

@@ -13,6 +13,7 @@ from edgewise.api import Detector
 from edgewise.cli import main
 from edgewise.export import Rejected, prove, read_proof
 from edgewise.export.compare import Tolerance
+from tests.cli.conftest import Edgewise
 from tests.export.conftest import Export
 from tests.train.tiny import Patches
 
@@ -191,6 +192,16 @@ def test_the_command(
     assert proof["passed"]
     assert proof["checkpoint"] == exported().artifact.checkpoint
     assert set(proof["versions"]) >= {"edgewise", "torch", "onnx", "onnxruntime", "pillow"}
+
+
+def test_info_of_an_exported_file(exported: Export, tmp_path: Path, edgewise: Edgewise) -> None:
+    path = exported().path
+    _, text = edgewise("info", path)
+    for part in ("tiny, 96x128", "head detections: boxes, scores, labels, edge_std", "passed in onnxruntime"):
+        assert part in text
+    copy = tmp_path / "copy.onnx"
+    copy.write_bytes(path.read_bytes())
+    assert "copy.onnx is not proven" in edgewise("info", copy)[1]
 
 
 def test_with_data_ap_and_latency(

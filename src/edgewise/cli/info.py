@@ -1,10 +1,12 @@
 """`edgewise info`."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from edgewise.cli.app import app
 from edgewise.cli.words import describe, scores
@@ -15,22 +17,25 @@ def info(checkpoint: str) -> None:
     """What is in a checkpoint: size, classes, parameters, GFLOPs, how it was trained, how good it is.
 
     The last rows are the scores of its validation and the thresholds that predict --threshold auto applies.
+    Of an exported file: what goes in and comes out, what it was made from, and its proof.
 
     Example: `edgewise info runs/bccd/best.safetensors`, or `edgewise info s` before any training
 
     Parameters
     ----------
     checkpoint
-        A file, a transformers folder, a hub name such as dfine-s-coco, or n, s, m, l, x for an untrained
-        model with COCO's 80 classes.
+        A file, an exported one too, a transformers folder, a hub name such as dfine-s-coco, or n, s, m, l, x
+        for an untrained model with COCO's 80 classes.
     """
-    from rich.table import Table
-
     from edgewise.api import Detector
     from edgewise.classes import COCO
     from edgewise.model.counts import flops, parameter_count, published_deploy_parameter_count
     from edgewise.presets import SIZES, preset
+    from edgewise.runtime.engines import is_exported
 
+    if is_exported(checkpoint):
+        Console().print(_table(checkpoint, _exported(Path(checkpoint))))
+        return
     detector = (
         Detector(preset(checkpoint, len(COCO)), COCO)
         if checkpoint in SIZES
@@ -39,7 +44,6 @@ def info(checkpoint: str) -> None:
     model, found = detector.model, detector.checkpoint()
     fused, size = model.fused(), detector.config.size
     names, recipe = detector.class_names, found.recipe
-    table = Table(title=escape(checkpoint), show_header=False, title_justify="left")
     rows = {
         "model": f"{detector.config.name}, {size[0]}x{size[1]} (height x width)",
         "classes": f"{len(names)}: {', '.join(names[:20])}" + (", …" if len(names) > 20 else ""),
@@ -51,9 +55,47 @@ def info(checkpoint: str) -> None:
         "validation": scores(found.metrics, "ap", "ap50", "ap75") if found.metrics else "not stored",
         "thresholds": describe(found.thresholds, names) if found.thresholds else "not stored",
     }
+    Console().print(_table(checkpoint, rows))
+
+
+def _table(title: str, rows: Mapping[str, str]) -> Table:
+    table = Table(title=escape(title), show_header=False, title_justify="left")
     for name, value in rows.items():
         table.add_row(f"[bold]{name}", escape(value))
-    Console().print(table)
+    return table
+
+
+def _exported(path: Path) -> dict[str, str]:
+    """What an exported file says about itself, and what its proof says."""
+    from edgewise.export.proof import read_proof
+    from edgewise.runtime.engines import load_engine
+
+    engine = load_engine(path, device="cpu")
+    artifact = engine.artifact
+    if artifact.resize_inside:
+        fed = "uint8 [B, H, W, 3] of any size, resized inside"
+    else:
+        fed = "float32 [B, 3, H, W] in [0, 1]" + (", any multiples of 32" if artifact.dynamic_size else "")
+    try:
+        proof = read_proof(path)
+        edges = max(one.box_px for one in proof.checks)
+        verdict = f"{'passed' if proof.passed else 'FAILED'} in {proof.engine}, boxes within {edges:.2g} px"
+    except (FileNotFoundError, ValueError) as error:
+        verdict = str(error)
+    names, calibration = artifact.class_names, artifact.calibration
+    return {
+        "model": f"{artifact.model}, {artifact.size[0]}x{artifact.size[1]} (height x width)",
+        "file": f"{artifact.target} {artifact.precision}, {engine.bytes / 1e6:.1f} MB, runs in {engine.name}",
+        "in": f"{', '.join(artifact.inputs)}: {fed}",
+        "out": f"head {artifact.head}: {', '.join(artifact.outputs)}",
+        "sampler": artifact.sampler,
+        "classes": f"{len(names)}: {', '.join(names[:20])}" + (", …" if len(names) > 20 else ""),
+        "thresholds": describe(artifact.thresholds, names) if artifact.thresholds else "not stored",
+        "calibration": calibration.describe() if calibration else "none: error bars are raw",
+        "made from": f"weights of sha256 {artifact.checkpoint[:16]}…",
+        "made with": ", ".join(f"{name} {version}" for name, version in artifact.versions.items()),
+        "proof": verdict,
+    }
 
 
 SHOWN = (

@@ -39,15 +39,14 @@ class Drift:
 
 
 def first_drift(model: DFine, artifact: Artifact, steps: Steps, inputs: Arrays) -> Drift:
-    """Runs the model as it is and the artifact on the same inputs, and compares what their parts say.
+    """Runs the model, on the CPU, and the artifact on the same inputs, and compares what their parts say.
 
     Queries are aligned by the cells they were made of, since neighbours in the ranking may swap.
     """
     graph = Graph(model, artifact)
-    device = next(model.parameters()).device
     with torch.inference_mode():
-        tensors = [torch.from_numpy(np.ascontiguousarray(one)).to(device) for one in inputs.values()]
-        expected = {name: one.cpu().numpy() for name, one in graph(*tensors).items()}
+        given = [torch.from_numpy(np.array(one)) for one in inputs.values()]
+        expected = {name: one.numpy() for name, one in graph(*given).items()}
     found = steps(list(expected), inputs)
     after, compared, queries = None, 0, expected[PICKS].shape[1]
     for name, own in expected.items():
