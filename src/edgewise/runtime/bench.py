@@ -19,6 +19,8 @@ from edgewise import __version__
 from edgewise.detections import Detections
 from edgewise.extras import require
 from edgewise.runtime.base import BaseDetector
+from edgewise.runtime.detector import ExportedDetector
+from edgewise.runtime.engines import is_exported
 from edgewise.sizes import Size
 
 if TYPE_CHECKING:
@@ -127,15 +129,8 @@ class Bench:
         axes.barh(places, [one.median for one in whole], 0.62, color="#cfd8e3", label="whole way")
         axes.barh(places, [one.median for one in engine], 0.62, color="#3b6ea5", label="engine")
         spread = [[one.median - one.low for one in whole], [one.high - one.median for one in whole]]
-        axes.errorbar(
-            [one.median for one in whole],
-            places,
-            xerr=spread,
-            fmt="none",
-            color="black",
-            capsize=3,
-            linewidth=1,
-        )
+        middles = [one.median for one in whole]
+        axes.errorbar(middles, places, xerr=spread, fmt="none", color="black", capsize=3, linewidth=1)
         for place, row in zip(places, self.rows, strict=True):
             text = f"{row.whole.median:.1f} ms" + ("" if row.ap is None else f", AP {row.ap:.3f}")
             axes.annotate(
@@ -172,7 +167,7 @@ def bench(
     turns = [_turns(one, images, size) for one in detectors]
     seconds = _alternating(turns, repeats)
     load.append(_load())
-    names = _names(detectors)
+    names = names_of(detectors)
     rows = [
         _row(name, detector, taken, dataset, size, threads, progress)
         for name, detector, taken in zip(names, detectors, seconds, strict=True)
@@ -275,11 +270,15 @@ def _memory(ref: str | Path, size: Size | None, threads: int | None) -> float | 
 
 def report_memory() -> None:
     """Prints the MB that this process held at most, once it has done what its last argument asks for."""
-    from edgewise import Detector
-
     asked = json.loads(sys.argv[-1])
-    size = asked["size"] if not isinstance(asked["size"], list) else tuple(asked["size"])
-    predictor = Detector.from_pretrained(asked["ref"], threads=asked["threads"]).predictor(size)
+    ref, size, threads = asked["ref"], asked["size"], asked["threads"]
+    if is_exported(ref):  # which needs no torch, and so shall not pay for it
+        detector: BaseDetector = ExportedDetector.from_pretrained(ref, threads=threads)
+    else:
+        from edgewise import Detector
+
+        detector = Detector.from_pretrained(ref, threads=threads)
+    predictor = detector.predictor(tuple(size) if isinstance(size, list) else size)
     images = _images(None, max(BATCHES))
     for batch in BATCHES:
         predictor.predict_arrays(images[:batch], SCORE)
@@ -339,13 +338,10 @@ class _Coverage:
         return float(inside.mean()) if len(inside) else None
 
 
-def _names(detectors: Sequence[BaseDetector]) -> list[str]:
+def names_of(detectors: Sequence[BaseDetector]) -> list[str]:
     """The files' names, with their folders where two are the same."""
     whole = [repr(one) if one.ref is None else str(one.ref) for one in detectors]
-    short = [
-        one if detector.ref is None else Path(one).name
-        for one, detector in zip(whole, detectors, strict=True)
-    ]
+    short = [repr(one) if one.ref is None else Path(one.ref).name for one in detectors]
     return [full if short.count(name) > 1 else name for full, name in zip(whole, short, strict=True)]
 
 
