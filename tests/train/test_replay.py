@@ -68,7 +68,7 @@ def plant_pixels(run: Trainer) -> None:
 PLANTED = {
     "a weight": (plant_weight, "weights", "decoder.enc_score_head.bias", "decoder.enc_score_head (Linear)"),
     "a box": (plant_box, "inputs", "a box of patches/", "decoder.query_pos_head.layers.0 (Linear)"),
-    "an image": (plant_pixels, "inputs", "the pixels of patches/", "backbone.stem.stem1.conv (Conv2d)"),
+    "an image": (plant_pixels, "inputs", "the pixels of patches/", "backbone.stem.stem1.conv (Convolution)"),
 }
 
 
