@@ -648,8 +648,8 @@ class Detector(BaseDetector):
         `resize_inside` uint8 images of any size. docs/export.md says what goes in and comes out.
 
         The file is compared with this detector, both on the CPU, on `images`, else some of `data`, else
-        painted scenes; on `data` its AP and latency are measured too. Raises `export.Rejected`, and leaves no file of that name,
-        where it differs.
+        painted scenes; on `data` its AP and latency are measured too. Raises `export.Rejected`, and leaves no
+        file of that name, where it differs.
         """
         from edgewise.data.open import open_dataset
         from edgewise.evaluation.run import AnnotatedImages

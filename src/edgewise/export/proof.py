@@ -70,7 +70,9 @@ class Proof:
         ]
         lines = _aligned(rows)
         if self.undecided:
-            lines.append(f"{self.undecided} images left out: rounding decides there what becomes a query")
+            lines.append(
+                f"left out: {self.undecided} of the images, where rounding decides what becomes a query"
+            )
         if self.table is not None:
             names = list(next(iter(self.table.values())))
             cells = [
