@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from edgewise import __version__
 from edgewise.detections import Detections
 from edgewise.extras import require
 from edgewise.runtime.base import BaseDetector
@@ -183,7 +183,7 @@ def bench(
         "memory": "most held by a process of its own that loads and predicts 1 and 8 images",
         "load": f"{load[0]} before, {load[1]} after (1 minute), {os.cpu_count()} cores",
         "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
-        "edgewise": __version__,
+        "edgewise": import_module("edgewise").__version__,
     }
     return Bench(tuple(rows), protocol)
 
@@ -273,12 +273,9 @@ def report_memory() -> None:
     """Prints the MB that this process held at most, once it has done what its last argument asks for."""
     asked = json.loads(sys.argv[-1])
     ref, size, threads = asked["ref"], asked["size"], asked["threads"]
-    if is_exported(ref):  # which needs no torch, and so shall not pay for it
-        detector: BaseDetector = ExportedDetector.from_pretrained(ref, threads=threads)
-    else:
-        from edgewise import Detector
-
-        detector = Detector.from_pretrained(ref, threads=threads)
+    # An exported file needs no torch, and so shall not pay for it.
+    kind = ExportedDetector if is_exported(ref) else import_module("edgewise").Detector
+    detector: BaseDetector = kind.from_pretrained(ref, threads=threads)
     predictor = detector.predictor(tuple(size) if isinstance(size, list) else size)
     images = _images(None, max(BATCHES))
     for batch in BATCHES:
