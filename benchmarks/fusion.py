@@ -65,7 +65,7 @@ def suppressed(views: list[Detections], windows: list[Window] | None, iou: float
 
 
 def by_score(views: list[Detections], windows: list[Window] | None) -> Detections:
-    """`fuse` with edges weighted by score: every box's spread is 1 / sqrt(score)."""
+    """`fuse` with edges weighted by score."""
     return fuse([replace(one, edge_std=_of_score(one)) for one in views], windows)
 
 
@@ -79,7 +79,8 @@ def by_score_uncut(views: list[Detections], windows: list[Window] | None) -> Det
 
 
 def _of_score(one: Detections) -> np.ndarray:
-    return np.repeat(1 / np.sqrt(one.scores.clip(1e-4))[:, None], 4, 1)
+    """The spreads with which `fuse`, which takes (score / spread)², weights by the score."""
+    return np.repeat(np.sqrt(one.scores)[:, None], 4, 1)
 
 
 ONCE, BY_SPREAD = "whole image, once", "mean by spread (fuse)"

@@ -22,11 +22,18 @@ BOX = (10.0, 10.0, 30.0, 30.0)
 
 def test_edges_are_weighted_by_their_own_spread() -> None:
     one = detections((0, 0.8, (10, 10, 30, 30)), std=[[1, 2, 1, 1]])
-    other = detections((0, 0.6, (12, 14, 30, 30)), std=[[1, 1, 1, 3]])
+    other = detections((0, 0.8, (12, 14, 30, 30)), std=[[1, 1, 1, 3]])
     fused = fuse([one, other])
     assert len(fused) == 1
     np.testing.assert_allclose(fused.boxes_xyxy[0], [11, (10 / 4 + 14) / 1.25, 30, 30], rtol=1e-6)
-    assert fused.scores[0] == pytest.approx(0.7)
+
+
+def test_a_view_that_hardly_believes_it_has_less_of_a_say() -> None:
+    fused = fuse([detections((0, 0.8, (10, 10, 30, 30))), detections((0, 0.4, (15, 10, 30, 30)))])
+    assert fused.boxes_xyxy[0, 0] == pytest.approx(11)
+    assert fused.scores[0] == pytest.approx(0.6)
+    nothing = detections((0, 0.0, BOX))
+    np.testing.assert_allclose(fuse([nothing, nothing]).boxes_xyxy, [BOX])
 
 
 def test_the_spread_is_that_of_errors_that_go_together_and_of_the_scatter() -> None:

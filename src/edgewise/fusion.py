@@ -2,6 +2,7 @@
 
 Torch-free. The mean of several sightings weighted by 1/spread² is the best linear estimate of an edge where
 errors have those spreads. It is per edge: a view that cuts an object off still counts for its other edges.
+But it counts less: a spread is of an object that is there as seen, and the score says how likely that is.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ Window = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the 
 SHARED = 0.1  # of the smaller box: what two windows must both see of an object to compare it
 CUT = 0.02  # of a window's side: an edge so near to where the window cuts the image may be the cut's
 LEAST_SPREAD = 1e-3  # pixels: no edge is surer
+LEAST_SCORE = 1e-6  # no sighting counts for nothing
 
 
 def fuse(
@@ -30,10 +32,10 @@ def fuse(
     `windows` are what each view saw of it, by default everything. Boxes of a class that overlap by at least
     `iou`, within what both views see, are one object; a view shows an object once. Greedy by score.
 
-    An edge is the mean weighted by 1/edge_std². Its spread is the weighted mean of the spreads, as for errors
-    that go together (it is the same model that looks at the same object, so views do not cancel them), plus
-    the scatter of the views around the mean. The score is the mean over views, each weighted by the share
-    of the box in its window; a view that does not show the object counts as 0.
+    An edge is the mean weighted by (score / edge_std)². Its spread is the weighted mean of the spreads, as
+    for errors that go together (it is the same model that looks at the same object, so views do not cancel
+    them), plus the scatter of the views around the mean. The score is the mean over views, each weighted by
+    the share of the box in its window; a view that does not show the object counts as 0.
 
     ValueError for no views, or for views of different sizes or classes.
     """
@@ -46,7 +48,7 @@ def fuse(
     view = np.repeat(np.arange(len(views)), [len(one) for one in views])  # [N]
     agree = _overlap(boxes, frames[view]) * (labels[:, None] == labels)
     groups = _groups(agree >= iou, agree, scores, view)
-    fused = [_fused(boxes[rows].astype(np.float64), std[rows].astype(np.float64)) for rows in groups]
+    fused = [_fused(*(one[rows].astype(np.float64) for one in (boxes, std, scores))) for rows in groups]
     edges = np.array([edge for edge, _ in fused]).reshape(-1, 4)
     seen = _share(edges[:, None], frames)  # [K, V]
     said = np.array([(seen[k, view[rows]] * scores[rows]).sum() for k, rows in enumerate(groups)])
@@ -169,11 +171,11 @@ def _checked(
 
 
 def _fused(
-    boxes: Float[np.ndarray, "n 4"], std: Float[np.ndarray, "n 4"]
+    boxes: Float[np.ndarray, "n 4"], std: Float[np.ndarray, "n 4"], scores: Float[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, " 4"], Float[np.ndarray, " 4"]]:
     """Edges of one object and their spreads, from n sightings of it."""
     std = np.maximum(std, LEAST_SPREAD)
-    weight = 1 / std**2
+    weight = (np.maximum(scores, LEAST_SCORE)[:, None] / std) ** 2
     weight /= weight.sum(0)
     mean = (weight * boxes).sum(0)
     spread = np.hypot((weight * std).sum(0), np.sqrt((weight * (boxes - mean) ** 2).sum(0)))
