@@ -12,6 +12,8 @@ from PIL import Image
 from edgewise.api import Detector
 from edgewise.artifact import KEY, read_artifact
 from edgewise.detections import Detections
+from edgewise.export.onnx import steps
+from edgewise.preprocess import preprocess
 from edgewise.runtime.detector import ExportedDetector
 from edgewise.sizes import STRIDE
 from tests.export.conftest import Export
@@ -58,6 +60,9 @@ def test_resizes_inside(exported: Export, detector: Detector, images: list[np.nd
     for one, other in zip(found.predict(pictures, 0.3), detector.predict(pictures, 0.3), strict=True):
         same(one, other)
         assert len(one)
+    noise = np.random.default_rng(4).integers(0, 256, (368, 496, 3), dtype=np.uint8)
+    inside = steps(made.path, ["preprocessing"], {"images": noise[None]})["preprocessing"]
+    np.testing.assert_allclose(inside[0], preprocess(noise, (96, 128))[0], atol=1e-7)  # no step of 1/255
 
 
 def test_sampler_gather_has_no_grid_sample(exported: Export) -> None:

@@ -38,7 +38,9 @@ def taps(length: int, out: int) -> Float32[Tensor, "{2*out} n"]:
 
 
 def _weighed(weights: Float32[Tensor, "m n"], pixels: Float[Tensor, "B 3 n k"]) -> Float[Tensor, "B 3 l k"]:
-    """Sums of whole numbers, rounded to steps of 255."""
-    upper, lower = (weights @ pixels).to(torch.int32).chunk(2, 2)
-    total = upper * SPLIT + lower + ONE // 2
-    return torch.div(total, ONE, rounding_mode="trunc").clamp(0, 255).float()
+    """Sums rounded to whole numbers up to 255, halves up; dividing by powers of two loses nothing.
+
+    In floats, since dividing integers is exported as dividing float32, which is not exact.
+    """
+    upper, lower = (weights @ pixels).chunk(2, 2)
+    return ((upper + ((lower + ONE / 2) / SPLIT).floor()) / SPLIT).floor().clamp(0, 255)
