@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from edgewise import images
-from edgewise.images import distinct_stems, image_size, list_images, orientation, read_image
+from edgewise.images import distinct_stems, image_size, list_images, orientation, read_image, read_shrunk
 
 RED, GREEN, BLUE = [255, 0, 0], [0, 255, 0], [0, 0, 255]
 
@@ -70,6 +70,42 @@ def test_the_size_of_a_file_is_that_of_the_upright_image(suffix: str, tmp_path: 
         exif[0x0112] = turned
         Image.new("RGB", (6, 4)).save(tmp_path / f"a.{suffix}", exif=exif)
         assert image_size(tmp_path / f"a.{suffix}") == size
+
+
+@pytest.mark.parametrize("turned", [1, 6])
+@pytest.mark.parametrize(("shrink", "by"), [(1.0, 1), (1.9, 1), (2.0, 2), (3.9, 2), (4.5, 4), (100.0, 8)])
+def test_a_jpeg_is_read_at_the_scale_asked_for(shrink: float, by: int, turned: int) -> None:
+    y, x = np.mgrid[0:131, 0:85] if turned == 1 else np.mgrid[0:136, 0:80]
+    smooth = np.stack([2 * x, y, 128 + 60 * np.sin(y / 20)], -1).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    data = encoded(Image.fromarray(smooth), "JPEG", exif=exif, quality=95)
+    pixels, size, factor = read_shrunk(data, shrink)
+    whole = read_image(data)
+    assert (size, factor) == (whole.shape[:2], by)
+    assert pixels.shape == (-(-size[0] // by), -(-size[1] // by), 3)
+    inner = whole[: size[0] // by * by, : size[1] // by * by]
+    means = inner.reshape(size[0] // by, by, size[1] // by, by, 3).mean((1, 3))
+    error = np.abs(pixels[: means.shape[0], : means.shape[1]] - means)
+    assert error.mean() < 1.5
+    assert error.max() < 16
+
+
+def test_a_turned_jpeg_whose_sides_are_no_multiples_of_8_is_read_whole() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels, size, by = read_shrunk(encoded(Image.new("RGB", (84, 131)), "JPEG", exif=exif), 2.0)
+    assert (pixels.shape, size, by) == ((84, 131, 3), (84, 131), 1)
+
+
+def test_other_formats_are_read_whole(rng: np.random.Generator) -> None:
+    pixels, size, by = read_shrunk(encoded(photo(rng)), 4.0)
+    assert (pixels.shape, size, by) == ((24, 32, 3), (24, 32), 1)
+
+
+def test_a_side_shorter_than_the_scale(rng: np.random.Generator) -> None:
+    pixels, size, by = read_shrunk(encoded(photo(rng, (1, 40)), "JPEG"), 8.0)
+    assert (pixels.shape, size, by) == ((1, 40, 3), (1, 40), 1)
 
 
 def test_unreadable_exif_leaves_the_image_as_stored(rng: np.random.Generator) -> None:
@@ -171,6 +207,8 @@ def test_decompression_bomb_is_refused_by_its_header(
     monkeypatch.setattr(images, "MAX_PIXELS", 80_000_000)
     with pytest.raises(ValueError, match="more than 80000000 pixels; shrink it"):
         read_image(header_only(width, 10_000))
+    with pytest.raises(ValueError, match="more than"):
+        read_shrunk(header_only(width, 10_000), 8.0)
     (tmp_path / "bomb.png").write_bytes(header_only(width, 10_000))
     size = rf"(10000x{width} \(height x width\), )?"  # of the largest Pillow does not say it
     with pytest.raises(ValueError, match=rf"bomb\.png: {size}more than 80000000 pixels; shrink it"):

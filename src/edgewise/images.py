@@ -43,6 +43,28 @@ def read_image(source: str | Path | bytes | Image.Image) -> UInt8[np.ndarray, "H
         return _decode(image, name)
 
 
+def read_shrunk(
+    source: str | Path | bytes, shrink: float = 1.0
+) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[int, int], int]:
+    """As `read_image`, but perhaps smaller; (height, width) of the whole image; how many times smaller.
+
+    That is 1, 2, 4 or 8, at most `shrink`; sides are rounded up. JPEG alone can be decoded so, each pixel
+    about the mean of those it stands for.
+    """
+    image, name = _open(source)
+    with image:
+        _refuse_bomb(image, name)
+        width, height = image.size
+        by = max(one for one in (1, 2, 4, 8) if one <= max(shrink, 1) and one <= min(width, height))
+        if by > 1 and _shrinkable(image):
+            image.draft(None, (width // by, height // by))
+        else:
+            by = 1
+        pixels = _decode(image, name)
+        size = (width, height) if _orientation(image) >= 5 else (height, width)
+    return pixels, size, by
+
+
 def orientation(source: str | Path | bytes) -> int:
     """EXIF orientation of an image file or its bytes, 1 (upright) to 8; 1 where there is none to be read.
 
@@ -61,8 +83,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """
     image, name = _open(Path(path))
     with image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(_too_large(name, f"{image.height}x{image.width} (height x width), "))
+        _refuse_bomb(image, name)
         # Pillow decodes a whole PNG to look for EXIF behind its pixels, where hardly anyone writes it
         told = image.format != "PNG" or "exif" in image.info
         turned = told and _orientation(image) >= 5
@@ -125,9 +146,13 @@ def _open(source: str | Path | bytes) -> tuple[Image.Image, str]:
     raise ValueError(f"{name}: empty; expected an image. Fetch or export it again")
 
 
-def _decode(image: Image.Image, name: str) -> np.ndarray:
+def _refuse_bomb(image: Image.Image, name: str) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(_too_large(name, f"{image.height}x{image.width} (height x width), "))
+
+
+def _decode(image: Image.Image, name: str) -> np.ndarray:
+    _refuse_bomb(image, name)
     if image.format == "EPS":  # Pillow would hand it to Ghostscript
         raise ValueError(f"{name}: PostScript is a program and is not run; export it as PNG")
     try:
@@ -135,6 +160,12 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
         return np.array(_rgb(_upright(image)))
     except Exception as error:
         raise ValueError(_broken(name, error)) from error
+
+
+def _shrinkable(image: Image.Image) -> bool:
+    """A JPEG, unless it is turned and its last row or column, which stands for less, becomes the first."""
+    width, height = image.size
+    return image.format in ("JPEG", "MPO") and (not (width % 8 or height % 8) or _orientation(image) == 1)
 
 
 def _broken(name: str, error: Exception) -> str:
@@ -165,7 +196,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _scaled(image: Image.Image) -> Image.Image:

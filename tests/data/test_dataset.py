@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgewise.data.dataset import Dataset
 from edgewise.data.open import written_splits
@@ -18,6 +19,30 @@ TEXT = (
 def split(tmp_path: Path) -> RawSplit:
     fill(tmp_path, {"train.csv": TEXT, "a.png": "", "b/c.png": ""})
     return written_splits(tmp_path)["train"]
+
+
+def test_an_image_not_read_yet_is_the_sample(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    fill(tmp_path, {"train.csv": "path,x1,y1,x2,y2,label\na.jpg,1,2,30,40,dog\n"})
+    Image.fromarray(rng.integers(0, 256, (51, 61, 3), np.uint8)).save(tmp_path / "a.jpg")
+    dataset = Dataset(written_splits(tmp_path)["train"])
+    unread, sample = dataset.unread(0), dataset[0]
+    assert (unread.size, unread.image_id, unread.path) == (sample.size, sample.image_id, sample.path)
+    assert unread.boxes_xyxy.tolist() == sample.boxes_xyxy.tolist()
+    assert unread.labels.tolist() == sample.labels.tolist()
+    np.testing.assert_array_equal(unread.read()[0], sample.image)
+    image, by = unread.read(2.5)
+    assert (image.shape, by) == ((26, 31, 3), 2)
+
+
+def test_an_image_of_another_size_is_told_apart_when_read_smaller(tmp_path: Path) -> None:
+    """61 and 62 pixels are both 31 at half the size."""
+    fill(tmp_path, {"train.csv": "path,x1,y1,x2,y2,label\na.jpg,1,2,30,40,dog\n"})
+    Image.new("RGB", (61, 51)).save(tmp_path / "a.jpg")
+    unread = Dataset(written_splits(tmp_path)["train"]).unread(0)
+    Image.new("RGB", (62, 51)).save(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match=r"a\.jpg: the image is 51x62 .* says 51x61; annotate"):
+        unread.read(2.0)
 
 
 def test_a_duplicate_is_scored_but_not_trained_on(split: RawSplit) -> None:

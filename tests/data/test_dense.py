@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgewise.data.dense import COVERED, copy_blend, mixup, mosaic, resized
+from edgewise.data.dense import COVERED, copy_blend, mixup, mosaic
 from edgewise.sample import Sample
 
 
@@ -71,13 +71,6 @@ def test_small_leftovers_are_dropped() -> None:
 def test_mosaic_without_boxes() -> None:
     found = mosaic([flat(1, [])] * 4, (32, 32), np.random.default_rng(0))
     assert found.boxes_xyxy.shape == (0, 4)
-    assert found.boxes_xyxy.dtype == np.float32
-
-
-def test_resized() -> None:
-    found = resized(flat(7, [[8, 6, 40, 30]], (60, 80)), (30, 160))
-    assert found.size == (30, 160)
-    assert found.boxes_xyxy.tolist() == [[16, 3, 80, 15]]
     assert found.boxes_xyxy.dtype == np.float32
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from edgewise.boxes import xyxy_to_cxcywh
 from edgewise.config import AugmentConfig, DenseConfig, TrainConfig
@@ -19,6 +20,7 @@ from edgewise.processes import Processes
 from edgewise.recipe import unaugmented
 from edgewise.sample import Sample
 from edgewise.structures import Batch
+from tests.data.folders import fill
 from tests.process_groups import ends
 
 CONFIG = TrainConfig(batch=3, workers=0, size=(64, 64), seed=4)
@@ -259,6 +261,21 @@ def test_a_process_without_an_image_is_refused(batch: int, images: int, accumula
     config = CONFIG.updated({"batch": batch, "accumulate": accumulate})
     with pytest.raises(ValueError, match=f"^a batch of {batch} from {images} images for 3 processes in acc"):
         TrainLoader(samples(images), config, processes=Processes(1, 3))
+
+
+@pytest.mark.parametrize("strong", [False, True])
+def test_a_data_set_of_files_gives_what_its_samples_give(strong: bool, tmp_path: Path) -> None:
+    """Though its JPEGs are read at less than their size: smooth ones look alike, and boxes lie alike."""
+    y, x = np.mgrid[0:301, 0:407]
+    smooth = np.stack([x / 2, y / 2, 128 + 60 * np.sin(y / 50)], -1).astype(np.uint8)
+    fill(tmp_path, {"train.csv": "path,x1,y1,x2,y2,label\n" + "a.jpg,41,52,230,240,dog\n"})
+    Image.fromarray(smooth).save(tmp_path / "a.jpg", quality=95)
+    dataset = open_dataset(tmp_path, "train")
+    config = CONFIG.updated({"batch": 1, "augment.multi_scale": 0.0, "augment.crop": 0.3})
+    for epoch in range(10):
+        ours, whole = (build_batch(Job(epoch, 0, strong), data, config) for data in (dataset, [dataset[0]]))
+        torch.testing.assert_close(ours.targets.boxes, whole.targets.boxes, atol=1.5 / 64, rtol=0)
+        assert (ours.images - whole.images).abs().mean() < 0.03
 
 
 def test_bccd_one_epoch(shared: Path) -> None:

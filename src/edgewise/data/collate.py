@@ -3,27 +3,32 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from edgewise.boxes import xyxy_to_cxcywh
-from edgewise.preprocess import preprocess
+from edgewise.preprocess import resize
 from edgewise.sample import Sample
 from edgewise.sizes import STRIDE, check_size
 from edgewise.structures import Batch, Targets
 
 
 def collate(samples: Sequence[Sample], size: tuple[int, int]) -> Batch:
-    """A Batch at `size`; boxes with a side of less than a pixel there are dropped."""
-    images, labels, boxes = [], [], []
-    for sample in samples:
-        image, geometry = preprocess(sample.image, size)
-        unit = sample.boxes_xyxy / geometry.scale
-        kept = ((unit[:, 2:] - unit[:, :2]) * (size[1], size[0]) >= 1).all(1)
-        images.append(torch.from_numpy(image))
+    """A Batch at `size`, channels last in memory; boxes with a side of less than a pixel there are dropped.
+
+    ValueError unless both sides of `size` are multiples of 32.
+    """
+    height, width = check_size(size)
+    pixels = np.empty((len(samples), height, width, 3), np.float32)
+    labels, boxes = [], []
+    for sample, place in zip(samples, pixels, strict=True):
+        np.divide(resize(sample.image, size), np.float32(255), out=place)
+        unit = sample.boxes_xyxy / np.array([*sample.size[::-1]] * 2, np.float32)
+        kept = ((unit[:, 2:] - unit[:, :2]) * (width, height) >= 1).all(1)
         labels.append(torch.from_numpy(sample.labels[kept]).long())
         boxes.append(xyxy_to_cxcywh(torch.from_numpy(unit[kept])))
     return Batch(
-        torch.stack(images),
+        torch.from_numpy(pixels).permute(0, 3, 1, 2),
         Targets.of(labels, boxes),
         tuple(one.image_id for one in samples),
         paths=tuple(one.path for one in samples),

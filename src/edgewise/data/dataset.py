@@ -6,15 +6,17 @@ Category ids live below this line only: labels are their places in `Dataset.cate
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int, UInt8
 
 from edgewise.data.problems import box_faults, clip, find_problems, mended, refuse
 from edgewise.data.records import LARGEST_ID, RawSplit
-from edgewise.images import read_image
+from edgewise.images import read_shrunk
 from edgewise.sample import Sample
 
 
@@ -61,16 +63,13 @@ class Dataset:
 
     def __getitem__(self, index: int) -> Sample:
         """Raises what `read_image` raises, and ValueError if the image is not of the annotated size."""
-        path = self.paths[index]
-        image = read_image(path)
-        if image.shape[:2] != self._sizes[index]:
-            height, width = self._sizes[index] or (0, 0)
-            raise ValueError(
-                f"{path}: the image is {image.shape[0]}x{image.shape[1]} (height x width, upright) but its "
-                f"annotation (image id {self.image_ids[index]}) says {height}x{width}; annotate the image "
-                "as it is, or save it again without EXIF orientation if that is what turns it"
-            )
-        return Sample(image, self._boxes[index], self._labels[index], self.image_ids[index], str(path))
+        one = self.unread(index)
+        return Sample(one.read()[0], one.boxes_xyxy, one.labels, one.image_id, one.path)
+
+    def unread(self, index: int) -> "Unread":
+        """What `self[index]` is, its image still to be read."""
+        size, path = self._sizes[index] or (0, 0), str(self.paths[index])
+        return Unread(size, self._boxes[index], self._labels[index], self.image_ids[index], path)
 
     @property
     def labels(self) -> tuple[np.ndarray, ...]:
@@ -86,6 +85,32 @@ class Dataset:
         for boxes, labels in zip(self._boxes, self._labels, strict=True):
             digest.update(len(boxes).to_bytes(4, "little") + boxes.tobytes() + labels.tobytes())
         return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A Sample whose image, of `size` by its annotation, is still in its file."""
+
+    size: tuple[int, int]
+    boxes_xyxy: Float[np.ndarray, "n 4"]
+    labels: Int[np.ndarray, " n"]
+    image_id: int
+    path: str
+
+    def read(self, shrink: float = 1.0) -> tuple[UInt8[np.ndarray, "h w 3"], int]:
+        """The image, smaller by at most `shrink` if that is less work, and how many times: 1, 2, 4 or 8.
+
+        Raises what `read_image` raises, and ValueError if the image is not of the annotated size.
+        """
+        image, size, by = read_shrunk(self.path, shrink)
+        if size != self.size:
+            height, width = self.size
+            raise ValueError(
+                f"{self.path}: the image is {size[0]}x{size[1]} (height x width, upright) but its "
+                f"annotation (image id {self.image_id}) says {height}x{width}; annotate the image "
+                "as it is, or save it again without EXIF orientation if that is what turns it"
+            )
+        return image, by
 
 
 def _clean(

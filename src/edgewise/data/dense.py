@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from PIL import Image
 
-from edgewise.preprocess import resize
 from edgewise.sample import Sample
 
 CENTRE = (0.3, 0.7)  # where the four images of a mosaic may meet, as shares of its sides
@@ -67,12 +66,6 @@ def _visible(clipped: np.ndarray, whole: np.ndarray) -> Bool[np.ndarray, " n"]:
     left, all_of_it = clipped[:, 2:] - clipped[:, :2], whole[:, 2:] - whole[:, :2]
     visible: np.ndarray = (left >= 1).all(1) & (left.prod(1) >= VISIBLE * all_of_it.prod(1))
     return visible
-
-
-def resized(sample: Sample, size: tuple[int, int]) -> Sample:
-    """The Sample at `size` = (height, width)."""
-    scale = np.tile(np.array(size[::-1], np.float32) / np.array(sample.size[::-1], np.float32), 2)
-    return replace(sample, image=resize(sample.image, size), boxes_xyxy=sample.boxes_xyxy * scale)
 
 
 def mixup(a: Sample, b: Sample, rng: np.random.Generator) -> Sample:

@@ -16,7 +16,8 @@ from torch.utils import data
 from edgewise.config import TrainConfig
 from edgewise.data.collate import collate, multi_scale_sizes
 from edgewise.data.custom import Transform, check_can_travel, transformed
-from edgewise.data.dense import copy_blend, mixup, mosaic, resized
+from edgewise.data.dataset import Dataset, Unread
+from edgewise.data.dense import copy_blend, mixup, mosaic
 from edgewise.data.sampling import Samples as Samples
 from edgewise.data.sampling import epoch_order, labels_of, repeat_factors
 from edgewise.data.transforms import augment
@@ -156,13 +157,23 @@ class _Images:
         return self._made[place]
 
     def _make(self, place: int) -> Sample:
-        sample, rng = self._read(place, place), self._stream(_SAMPLE, place)
+        rng, augmented = (
+            self._stream(_SAMPLE, place),
+            partial(augment, strong=self.job.strong, size=self.size),
+        )
         if not self.job.dense or rng.random() >= self.config.dense.mosaic:
-            return augment(sample, self.config.augment, self.job.strong, rng)
-        others = [self._read(int(other), place) for other in rng.integers(len(self.order), size=3)]
+            return augmented(self._unread(place), self.config.augment, rng=rng)
+        places = [place, *(int(other) for other in rng.integers(len(self.order), size=3))]
+        four = [self._read(each, place) for each in places]
         # A mosaic has cropped and zoomed already (as in DEIM).
         rest = self.config.augment.model_copy(update={"zoom_out": 0.0, "crop": 0.0})
-        return augment(mosaic([sample, *others], self.size, rng), rest, self.job.strong, rng)
+        return augmented(mosaic(four, self.size, rng), rest, rng=rng)
+
+    def _unread(self, place: int) -> Sample | Unread:
+        """The image at `place`, to be read once its size is known, unless a transform wants it whole."""
+        if self.transform is None and isinstance(self.dataset, Dataset):
+            return self.dataset.unread(self.order[place] % len(self.dataset))
+        return self._read(place, place)
 
     def _read(self, place: int, by: int) -> Sample:
         """The image at `place` as the user's transform leaves it, for use in the one at `by`."""
@@ -179,7 +190,7 @@ class _Images:
         mixes, copies = rng.random(2) < (config.mixup, config.copy_blend)
         if not (mixes or copies) or after == place:
             return self.single(place)
-        one, other = (resized(self.single(each), self.size) for each in (place, after))
+        one, other = self.single(place), self.single(after)
         return mixup(one, other, rng) if mixes else copy_blend(one, other, rng)
 
     def _stream(self, purpose: int, place: int) -> np.random.Generator:
