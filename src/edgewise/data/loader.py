@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from jaxtyping import Float64
 from torch.utils import data
 
 from edgewise.config import TrainConfig
-from edgewise.data.collate import collate, multi_scale_sizes
+from edgewise.data.collate import Stacked, multi_scale_sizes, stacked
 from edgewise.data.custom import Transform, check_can_travel, transformed
 from edgewise.data.dataset import Dataset, Unread
 from edgewise.data.dense import copy_blend, mixup, mosaic
@@ -72,10 +72,10 @@ class TrainLoader:
         self.batch = min(config.batch, images)  # images of a step, those of all processes
         self._jobs: list[Job] = []
         workers = config.workers
-        self._loader: data.DataLoader[Batch | Exception] = data.DataLoader(
+        self._loader: data.DataLoader[Stacked | Exception] = data.DataLoader(
             _Batches(
                 partial(
-                    build_batch,
+                    _build,
                     dataset=dataset,
                     config=config,
                     factors=factors,
@@ -103,16 +103,16 @@ class TrainLoader:
         for batch in self._loader:
             if isinstance(batch, Exception):
                 raise batch
-            yield batch
+            yield batch.batch()
 
 
-class _Batches(data.Dataset[Batch | Exception]):
-    """Jobs to Batches, in a worker."""
+class _Batches(data.Dataset[Stacked | Exception]):
+    """Jobs to what becomes Batches, in a worker."""
 
-    def __init__(self, build: Callable[[Job], Batch]) -> None:
+    def __init__(self, build: Callable[[Job], Stacked]) -> None:
         self.build = build
 
-    def __getitem__(self, job: Job) -> Batch | Exception:
+    def __getitem__(self, job: Job) -> Stacked | Exception:
         try:
             return self.build(job)
         except (OSError, ValueError) as error:  # as a value: torch would bury it in a traceback
@@ -128,14 +128,25 @@ def build_batch(
     processes: Processes = ALONE,
 ) -> Batch:
     """The batch of a job, or this process' share; `factors` say how often an epoch sees each image."""
+    return _build(job, dataset, config, factors, transform, processes).batch()
+
+
+def _build(
+    job: Job,
+    dataset: Samples,
+    config: TrainConfig,
+    factors: Float64[np.ndarray, " n"] | None,
+    transform: Transform | None,
+    processes: Processes,
+) -> Stacked:
     size = batch_size(config, job)
     order = epoch_order(len(dataset), config.seed, job.epoch, factors)
     images = _Images(dataset, config, transform, job, size, order)
     places = range(job.step * config.batch, min((job.step + 1) * config.batch, len(order)))
     share = processes.share(len(places))
     own = [places[i] for i in share]
-    batch = collate([images.blended(place) if job.dense else images.single(place) for place in own], size)
-    return replace(batch, first=share.start)
+    samples = [images.blended(place) if job.dense else images.single(place) for place in own]
+    return stacked(samples, size)._replace(first=share.start)
 
 
 @dataclass(frozen=True)
