@@ -25,7 +25,8 @@ def select(
 
     Unsure is an image whose objects have wide edges or boxes that still move in the last layer. One after
     another, the image is picked that has most doubt times distance, in what the encoder sees, to those
-    before it. Writes a list, the most worthwhile first, and a contact sheet of them beside it.
+    before it. Writes a list, the most worthwhile first, and a contact sheet of them beside it. On scenes it
+    was no better than chance (docs/uses.md): let a first set be drawn at random.
 
     Example: `edgewise select runs/bccd/best.safetensors unlabelled/ -k 50 --out next.csv`
 
