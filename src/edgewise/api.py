@@ -27,7 +27,7 @@ from edgewise.spelling import unknown
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgewise.artifact import Head, Sampler
+    from edgewise.artifact import Head, Precision, Sampler
     from edgewise.calibration import Calibration
     from edgewise.data.custom import Transform
     from edgewise.data.dataset import Dataset
@@ -626,9 +626,10 @@ class Detector(BaseDetector):
 
     def export(
         self,
-        target: Literal["onnx"],
+        target: Literal["onnx", "openvino", "torch"],
         path: str | Path,
         *,
+        precision: "Precision" = "fp32",
         head: "Head" = "detections",
         sampler: "Sampler" = "gather",
         size: Size | None = None,
@@ -643,6 +644,8 @@ class Detector(BaseDetector):
     ) -> "Proof":
         """Writes this detector for another runtime, and the proof that it answers the same there.
 
+        target "onnx" is for ONNX Runtime and others, "openvino" is IR, "torch" a program of torch.export.
+        precision "fp16" stores weights in half precision, "openvino" alone does.
         head "detections" gives finished ones, "raw" what `edgewise.decode` finishes; sampler "gather" has no
         GridSample, which some runtimes get wrong, "native" has. `dynamic_size` takes any multiple of 32,
         `resize_inside` uint8 images of any size. docs/export.md says what goes in and comes out.
@@ -657,9 +660,11 @@ class Detector(BaseDetector):
         from edgewise.export import target as known
         from edgewise.export.describe import describe, pictures
 
-        known(target)
+        known(target, precision)
         artifact = describe(
             self.checkpoint(),
+            target=target,
+            precision=precision,
             head=head,
             sampler=sampler,
             size=None if size is None else pair(size),

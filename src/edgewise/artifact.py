@@ -50,7 +50,8 @@ OUTPUTS = {
 
 Head = Literal["detections", "raw"]
 Sampler = Literal["gather", "native"]
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8"]  # of the weights
+Target = Literal["onnx", "openvino", "torch", "tensorrt"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Artifact:
     """
 
     version: int = VERSION
-    target: Literal["onnx", "openvino", "torch", "tensorrt"]
+    target: Target
     precision: Precision = "fp32"
     head: Head
     sampler: Sampler  # "gather": no GridSample in the file

@@ -13,8 +13,9 @@ from edgewise.cli.words import parse_size
 def export(
     checkpoint: str,
     *,
-    to: Literal["onnx"] = "onnx",
+    to: Literal["onnx", "openvino", "torch"] = "onnx",
     out: Path | None = None,
+    precision: Literal["fp32", "fp16"] = "fp32",
     head: Literal["detections", "raw"] = "detections",
     sampler: Literal["gather", "native"] = "gather",
     size: str | None = None,
@@ -42,6 +43,8 @@ def export(
         The kind of file.
     out
         Its name; by default the checkpoint's, in the folder it is in, or here for what is no file.
+    precision
+        fp32, or fp16: weights in half precision, half the size; of openvino.
     head
         detections: finished ones, error bars and scores calibrated. raw: what the decoder says, with the
         distributions of edges, for edgewise.decode to finish.
@@ -66,6 +69,7 @@ def export(
     """
     from edgewise.api import Detector
     from edgewise.export import TARGETS, Rejected
+    from edgewise.export.proof import parts
 
     pair = parse_size(size)
     detector = Detector.from_pretrained(checkpoint)
@@ -76,6 +80,7 @@ def export(
         proof = detector.export(
             to,
             path,
+            precision=precision,
             head=head,
             sampler=sampler,
             size=pair,
@@ -92,4 +97,5 @@ def export(
         console.print(str(error.proof), markup=False, highlight=False)
         raise
     console.print(str(proof), markup=False, highlight=False)
-    console.print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, proven", markup=False, highlight=False)
+    size_mb = sum(part.stat().st_size for part in parts(path)) / 1e6
+    console.print(f"{path}: {size_mb:.1f} MB, proven", markup=False, highlight=False)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgewise.artifact import IMAGES, SIZES, Artifact
+from edgewise.artifact import IMAGES, SIZES, Artifact, Precision
 from edgewise.checkpoint.atomic import reason
-from edgewise.export import onnx
+from edgewise.export import onnx, openvino, program
+from edgewise.export.compare import TOLERANCES
 from edgewise.export.compare import Check as Check
 from edgewise.export.compare import Tolerance as Tolerance
 from edgewise.export.drift import Steps, first_drift
@@ -22,6 +23,7 @@ from edgewise.export.proof import (
     file_hash,
     images_hash,
     measure,
+    parts,
     versions,
     write_proof,
 )
@@ -30,7 +32,7 @@ from edgewise.export.proof import read_proof as read_proof
 from edgewise.model import DFine
 from edgewise.preprocess import preprocess
 from edgewise.runtime.detector import ExportedDetector
-from edgewise.runtime.engines import Arrays, load_engine
+from edgewise.runtime.engines import Arrays, Engine, load_engine
 from edgewise.spelling import unknown
 
 if TYPE_CHECKING:
@@ -42,7 +44,8 @@ class Target:
     """What makes one kind of artifact.
 
     `requirements` raises MissingExtra where a package is missing; `write(model, artifact, path)` makes the
-    file; `steps(path, names, inputs)` is what tensors inside it are.
+    file, in one of the `precisions`; `steps(path, names, inputs)` is what tensors inside it are;
+    `engine(path)` runs it on the CPU.
     """
 
     suffix: str
@@ -50,10 +53,28 @@ class Target:
     requirements: Callable[[], None]
     write: Callable[[DFine, Artifact, Path], None]
     steps: Callable[[Path, list[str], Arrays], dict[str, np.ndarray]]
+    precisions: tuple[Precision, ...] = ("fp32",)
+    engine: Callable[[Path], Engine] = lambda path: load_engine(path, device="cpu")
 
 
 TARGETS = {
     "onnx": Target(".onnx", onnx.PACKAGES, onnx.requirements, onnx.write, onnx.steps),
+    "openvino": Target(
+        ".xml",
+        openvino.PACKAGES,
+        openvino.requirements,
+        openvino.write,
+        openvino.steps,
+        ("fp32", "fp16"),
+    ),
+    "torch": Target(
+        ".pt2",
+        (),
+        program.requirements,
+        program.write,
+        program.steps,
+        engine=program.ProgramEngine,
+    ),
 }
 
 
@@ -65,10 +86,13 @@ class Rejected(ValueError):
         self.proof = proof
 
 
-def target(name: str) -> Target:
+def target(name: str, precision: str = "fp32") -> Target:
     """How to make artifacts of that kind. ValueError for another one, MissingExtra where that cannot be."""
     if name not in TARGETS:
         raise ValueError(unknown(name, list(TARGETS), "target"))
+    if precision not in TARGETS[name].precisions:
+        there = " or ".join(TARGETS[name].precisions)
+        raise ValueError(f"precision {precision!r}: {name} is written in {there}")
     TARGETS[name].requirements()
     return TARGETS[name]
 
@@ -91,7 +115,7 @@ def export(
     then it is NAME.rejected, and what NAME held before is as it was. ValueError for a name that does not end
     as the target's do, OSError where it cannot be written.
     """
-    path, make = Path(path), target(artifact.target)
+    path, make = Path(path), target(artifact.target, artifact.precision)
     if path.suffix != make.suffix:
         raise ValueError(f"{path}: expected a name that ends with {make.suffix}")
     with workspace(path) as folder:
@@ -103,11 +127,14 @@ def export(
             images,
             reference,
             dataset=dataset,
-            tolerance=tolerance or Tolerance(),
+            tolerance=tolerance or TOLERANCES[artifact.precision],
             progress=progress,
         )
         final = path if proof.passed else path.with_name(f"{path.name}.rejected")
-        candidate.replace(final)
+        if len(parts(candidate)) > 1:
+            final.unlink(missing_ok=True)  # old and new parts never lie there as one
+        for part, name in reversed(list(zip(parts(candidate), parts(final), strict=True))):
+            part.replace(name)
         write_proof(proof, final)
     if not proof.passed:
         faults = "; ".join(proof.faults)
@@ -130,9 +157,9 @@ def prove(
     progress: bool = False,
 ) -> Proof:
     """Compares an artifact, in its own runtime on the CPU, with the model it was made from."""
-    detector = ExportedDetector(load_engine(path, device="cpu"))
+    make = next(one for one in TARGETS.values() if one.suffix == path.suffix)
+    detector = ExportedDetector(make.engine(path))
     artifact = detector.artifact
-    make = target(artifact.target)
     checks, undecided, failing = compare_all(artifact, reference, detector.predictor, images, tolerance)
     faults = [f"{one.what}: {fault}" for one in checks for fault in one.faults]
     table = None
@@ -145,7 +172,7 @@ def prove(
     drift = None
     if failing:
         steps: Steps = lambda names, inputs: make.steps(path, names, inputs)  # noqa: E731
-        drift = str(first_drift(model, artifact, steps, inputs_of(artifact, failing)))
+        drift = str(first_drift(model, artifact, steps, inputs_of(artifact, failing), tolerance.inner))
     return Proof(
         passed=not faults,
         faults=tuple(faults),

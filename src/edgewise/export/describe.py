@@ -1,15 +1,15 @@
 """What an artifact will say about itself, and the pictures that prove it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgewise.artifact import Artifact, Bins, Head, Sampler
+from edgewise.artifact import Artifact, Bins, Head, Precision, Sampler, Target
 from edgewise.checkpoint import Checkpoint
 from edgewise.data.scenes import SceneDataset
-from edgewise.export import onnx
+from edgewise.export import onnx, openvino, program
 from edgewise.export.proof import fingerprint
 from edgewise.predict.sources import Source, expand, load
 
@@ -17,11 +17,18 @@ if TYPE_CHECKING:
     from edgewise.evaluation.run import AnnotatedImages
 
 PICTURES = 16
+VERSIONS: dict[str, Callable[[], dict[str, str]]] = {
+    "onnx": onnx.versions,
+    "openvino": openvino.versions,
+    "torch": program.versions,
+}
 
 
 def describe(
     checkpoint: Checkpoint,
     *,
+    target: Target = "onnx",
+    precision: Precision = "fp32",
     head: Head = "detections",
     sampler: Sampler = "gather",
     size: tuple[int, int] | None = None,
@@ -30,16 +37,18 @@ def describe(
     max_detections: int = 300,
     opset: int = onnx.OPSET,
 ) -> Artifact:
-    """The metadata of an ONNX file of this checkpoint. ValueError for what cannot be exported."""
+    """The metadata of an artifact of this checkpoint. ValueError for what cannot be exported."""
     if not onnx.OPSET <= opset <= onnx.LAST_OPSET:
         raise ValueError(
             f"opset {opset}: expected {onnx.OPSET} to {onnx.LAST_OPSET}; older ones take norms to pieces, "
             "which overflow in float16"
         )
+    operators = {} if target == "torch" else {"opset": str(opset)}
     config = checkpoint.config
     decoder = config.decoder
     return Artifact(
-        target="onnx",
+        target=target,
+        precision=precision,
         head=head,
         sampler=sampler,
         size=size or config.size,
@@ -54,7 +63,7 @@ def describe(
         thresholds=checkpoint.thresholds,
         calibration=None if checkpoint.calibration is None else checkpoint.calibration.sealed(),
         checkpoint=fingerprint(checkpoint),
-        versions={"edgewise": metadata.version("edgewise"), **onnx.versions(), "opset": str(opset)},
+        versions={"edgewise": metadata.version("edgewise"), **VERSIONS[target](), **operators},
     )
 
 

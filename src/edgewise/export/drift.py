@@ -11,8 +11,6 @@ from edgewise.export.graph import PICKS, Graph
 from edgewise.model import DFine
 from edgewise.runtime.engines import Arrays
 
-LIMIT = 1e-3  # of a tensor's root mean square: rounding of 32 bits stays a hundred times below
-
 Steps = Callable[[list[str], Arrays], dict[str, np.ndarray]]  # names, inputs → tensors of the artifact
 
 
@@ -38,10 +36,11 @@ class Drift:
         )
 
 
-def first_drift(model: DFine, artifact: Artifact, steps: Steps, inputs: Arrays) -> Drift:
+def first_drift(model: DFine, artifact: Artifact, steps: Steps, inputs: Arrays, limit: float) -> Drift:
     """Runs the model, on the CPU, and the artifact on the same inputs, and compares what their parts say.
 
-    Queries are aligned by the cells they were made of, since neighbours in the ranking may swap.
+    `limit` is what they may differ by, in root mean squares. Queries are aligned by the cells they were made
+    of, since neighbours in the ranking may swap.
     """
     graph = Graph(model, artifact)
     with torch.inference_mode():
@@ -57,7 +56,7 @@ def first_drift(model: DFine, artifact: Artifact, steps: Steps, inputs: Arrays) 
         if own.shape == other.shape and own.shape[1:2] == (queries,) and PICKS in found:
             own, other = _aligned(own, other, expected[PICKS], found[PICKS])
         difference = _difference(own, other)
-        if not difference <= LIMIT:
+        if not difference <= limit:
             return Drift(name, after, compared, difference)
         after = name
     return Drift(None, after, compared, 0.0)

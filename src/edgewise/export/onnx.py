@@ -44,7 +44,7 @@ def write(model: DFine, artifact: Artifact, path: Path) -> None:
     """
     onnx, slim = require("onnx", "export"), require("onnxslim", "export").slim
     graph = Graph(inference_form(model, artifact), artifact).eval()
-    inputs, shapes = _example(artifact)
+    inputs, shapes = example(artifact)
     with torch.no_grad():
         names = list(graph(*inputs))
     with _quiet():
@@ -86,7 +86,7 @@ def steps(path: Path, names: list[str], inputs: Arrays) -> dict[str, np.ndarray]
         return OnnxEngine(copy, device="cpu")(inputs)
 
 
-def _example(artifact: Artifact) -> tuple[tuple[torch.Tensor, ...], tuple[dict[int, Any], ...]]:
+def example(artifact: Artifact) -> tuple[tuple[torch.Tensor, ...], tuple[dict[int, Any], ...]]:
     """Inputs to trace with, and which of their dimensions are free."""
     (height, width), batch = artifact.size, Dim("batch", min=1, max=1024)
     if artifact.resize_inside:

@@ -117,11 +117,16 @@ def read_proof(artifact: str | Path) -> Proof:
 
 def file_hash(path: Path) -> str:
     """sha256 of a file, and of the weights beside it where its runtime keeps them apart (.bin of .xml)."""
-    digest = hashlib.sha256(path.read_bytes())
-    weights = path.with_suffix(".bin")
-    if path.suffix == ".xml" and weights.exists():
-        digest.update(weights.read_bytes())
+    digest = hashlib.sha256()
+    for part in parts(path):
+        digest.update(part.read_bytes())
     return digest.hexdigest()
+
+
+def parts(path: Path) -> list[Path]:
+    """The files of an artifact, that of its name first: IR keeps weights apart (.bin of .xml)."""
+    stem, xml, rest = path.name.rpartition(".xml")
+    return [path, path.with_name(f"{stem}.bin{rest}")] if xml and rest in ("", ".rejected") else [path]
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:

@@ -117,7 +117,7 @@ class OpenVinoEngine(Engine):
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         found = self._compiled(dict(inputs))
-        return {output.any_name: found[output] for output in self._compiled.outputs}
+        return {name: found[name] for name in self.artifact.outputs}
 
 
 def load_engine(path: str | Path, *, device: str = "auto", threads: int | None = None) -> Engine:

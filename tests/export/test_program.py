@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+
+from edgewise.api import Detector
+from edgewise.artifact import KEY, Artifact, read_artifact
+from edgewise.export import Proof, inputs_of, prove, read_proof
+from edgewise.export.compare import Tolerance
+from edgewise.export.describe import describe
+from edgewise.export.program import ProgramEngine, write
+from edgewise.runtime.engines import is_exported
+
+
+def written(detector: Detector, path: Path, **wishes: object) -> Artifact:
+    artifact = describe(detector.checkpoint(), target="torch", **wishes)  # type: ignore[arg-type]
+    jaxtyping.config.update("jaxtyping_disable", True)  # shapes of a trace are symbols
+    try:
+        write(detector.model, artifact, path)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+    return artifact
+
+
+def proof_of(path: Path, detector: Detector, images: list[np.ndarray]) -> Proof:
+    return prove(path, detector.model, images, detector.predictor, tolerance=Tolerance())
+
+
+KINDS = [{}, {"head": "raw", "dynamic_size": True}, {"resize_inside": True, "sampler": "native"}]
+
+
+@pytest.mark.parametrize("wishes", KINDS, ids=["detections", "raw", "native"])
+def test_answers_like_the_checkpoint(
+    wishes: dict[str, object], detector: Detector, images: list[np.ndarray], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.pt2"
+    artifact = written(detector, path, **wishes)
+    proof = proof_of(path, detector, images)
+    assert proof.passed, str(proof)
+    assert proof.engine.startswith("torch")
+    assert all(check.pairs > 0 for check in proof.checks)
+    texts = {KEY: ""}
+    module = torch.export.load(path, extra_files=texts).module()  # as a user does, without Edgewise
+    assert read_artifact(texts[KEY], "it") == artifact
+    inputs = [torch.from_numpy(one) for one in inputs_of(artifact, images[:1]).values()]
+    assert tuple(module(*inputs)) == artifact.outputs
+
+
+def test_a_changed_weight_is_caught(detector: Detector, images: list[np.ndarray], tmp_path: Path) -> None:
+    path = tmp_path / "a.pt2"
+    artifact = written(detector, path)
+    program = torch.export.load(path)
+    weights = program.state_dict
+    name = next(one for one in weights if "backbone.stages.1" in one and one.endswith("weight"))
+    with torch.no_grad():
+        weights[name].view(-1)[0] += 5
+    torch.export.save(program, path, extra_files={KEY: artifact.to_json()})
+    proof = proof_of(path, detector, images)
+    assert not proof.passed
+    assert "the first tensor that drifts is backbone.stages.1 (after backbone.stages.0" in str(proof.drift)
+
+
+def test_of_another_program(tmp_path: Path) -> None:
+    program = torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))
+    torch.export.save(program, tmp_path / "a.pt2")
+    with pytest.raises(ValueError, match=r"a.pt2: no edgewise metadata"):
+        ProgramEngine(tmp_path / "a.pt2")
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_exported_by_the_detector(detector: Detector, images: list[np.ndarray], tmp_path: Path) -> None:
+    """Programs run what is in them, so that nothing but export loads one."""
+    path = tmp_path / "a.pt2"
+    proof = detector.export("torch", path, images=images)
+    assert read_proof(path) == proof
+    assert not is_exported(path)
+    with pytest.raises((ValueError, FileNotFoundError)):
+        Detector.from_pretrained(path)
