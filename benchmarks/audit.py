@@ -1,7 +1,7 @@
 """Does an audit find annotations that are wrong? Some are made wrong, and the audit is asked.
 
     python benchmarks/audit.py benchmarks/results/bccd/best.safetensors ../shared/data/bccd --out runs/audit
-    python benchmarks/audit.py demo/demo.safetensors scenes --out runs/audit_scenes
+    python benchmarks/audit.py dfine-n-scenes scenes --out runs/audit_scenes
 
 A twentieth of the boxes, drawn by seed, is made wrong in one of three ways: moved by 8 % of the box's sides
 in a random direction, one edge moved by 15 % of the side across, or all edges moved out or in by 8 %. Boxes
@@ -181,7 +181,7 @@ def table(mistakes: dict[str, dict[str, list[dict[str, float]]]]) -> str:
 
 
 def main(
-    checkpoint: Path,
+    checkpoint: str,
     data: str,
     *,
     split: str = "test",

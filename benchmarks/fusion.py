@@ -1,7 +1,7 @@
 """Are edges better when each counts by how sure it is? Two views of every image, fused in several ways.
 
     python benchmarks/fusion.py benchmarks/results/bccd/best.safetensors ../shared/data/bccd --out runs/fusion
-    python benchmarks/fusion.py demo/demo.safetensors scenes --out runs/fusion_scenes
+    python benchmarks/fusion.py dfine-n-scenes scenes --out runs/fusion_scenes
 
 The views are the image and its mirror image, or 2x2 overlapping tiles seen at the scale of the whole image.
 Compared: the whole image seen once; non-maximum suppression, which keeps the best box; the mean weighted by
@@ -196,7 +196,7 @@ def table(views: dict[str, dict[str, dict[str, float]]]) -> str:
 
 
 def main(
-    checkpoint: Path, data: str, *, split: str = "test", count: int = 200, out: Path = Path("runs/fusion")
+    checkpoint: str, data: str, *, split: str = "test", count: int = 200, out: Path = Path("runs/fusion")
 ) -> None:
     """Writes result.json and table.md into OUT. DATA is a data set; "scenes" are COUNT scenes."""
     torch.set_num_threads(1)

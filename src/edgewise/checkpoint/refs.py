@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.resources import as_file, files
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -14,16 +15,17 @@ from edgewise.checkpoint.contents import Checkpoint, check_classes, check_fit, s
 from edgewise.spelling import unknown
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
+SCENES = "dfine-n-scenes"  # comes with the package: no network
 
 
 def load(ref: str | Path, classes: Sequence[str] | None = None) -> Checkpoint:
     """The detector that `ref` names, its weights compared tensor by tensor with the model they claim.
 
     `ref` is a file of ours or a published one (.safetensors, .pth, .pt), a folder or model.safetensors
-    of transformers, a short name such as "dfine-s-coco", or a hub repository "owner/name". `classes`
-    names the rows anew; without it a file without names gets those of COCO for 80 rows, of Objects365
-    for 366, and class_0, class_1, … with a warning for any other number. Nothing in a file is executed.
-    Raises FileNotFoundError, ConnectionError or ValueError.
+    of transformers, "dfine-n-scenes", which comes with the package, a hub name such as "dfine-s-coco", or a
+    hub repository "owner/name". `classes` names the rows anew; without it a file without names gets those of
+    COCO for 80 rows, of Objects365 for 366, and class_0, class_1, … with a warning for any other number.
+    Nothing in a file is executed. Raises FileNotFoundError, ConnectionError or ValueError.
     """
     path = Path(ref).expanduser()
     if path.is_dir():
@@ -40,6 +42,9 @@ def load(ref: str | Path, classes: Sequence[str] | None = None) -> Checkpoint:
             f"{ref}: no such file or folder (looked in {Path.cwd()}); "
             f"expected a checkpoint, a folder, or a hub name such as dfine-s-coco"
         )
+    if ref == SCENES:
+        with as_file(files("edgewise.checkpoint") / "scenes.safetensors") as shipped:
+            return _of_file(shipped, classes)
     from edgewise.checkpoint import hub  # only a hub name needs huggingface_hub
 
     if "/" in ref:
@@ -47,7 +52,7 @@ def load(ref: str | Path, classes: Sequence[str] | None = None) -> Checkpoint:
     if ref not in hub.REPOSITORIES:
         raise ValueError(
             f"{ref}: neither a file, a folder nor a hub repository owner/name; "
-            + unknown(ref, list(hub.REPOSITORIES), "checkpoint")
+            + unknown(ref, [SCENES, *hub.REPOSITORIES], "checkpoint")
         )
     released = known.OBJECTS365 if ref.endswith("-obj365") else known.COCO
     return _of_folder(hub.fetch(hub.REPOSITORIES[ref]), released if classes is None else classes)

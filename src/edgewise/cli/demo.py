@@ -11,9 +11,10 @@ def demo(
     out: Path = Path("demo"),
     seed: int = 0,
 ) -> None:
-    """See it work: made-up scenes, a small detector trained in minutes, pictures with error bars.
+    """See it work: error bars in made-up scenes, held against the truth, and a minute of training.
 
-    Needs no file and no network. Writes report.html, pictures and the trained detector into OUT.
+    Needs no file and no network: a detector comes along. Writes report.html, within seconds and again after
+    the training, pictures and the trained detector into OUT.
 
     Example: `edgewise demo`
 
@@ -22,7 +23,7 @@ def demo(
     out
         Folder for everything it makes.
     seed
-        Scenes, weights and noise follow from it.
+        Scenes and the training follow from it.
     """
     from edgewise.demo import run
 
