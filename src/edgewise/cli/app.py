@@ -10,5 +10,9 @@ app = App(
     suppress_keyboard_interrupt=False,  # `main` has something to say about it
 )
 console = Console(stderr=True)
-
 Flag = Parameter(negative=())
+
+
+def say(text: object) -> None:
+    """A line for the reader: as it is, and wrapped by the terminal alone."""
+    console.print(str(text), markup=False, highlight=False, soft_wrap=True)

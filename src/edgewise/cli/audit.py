@@ -5,21 +5,22 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from edgewise.cli.app import app, console
+from edgewise.cli.app import app, say
+from edgewise.cli.options import Batch, Checkpoint, Data, Device, Size
 from edgewise.cli.words import parse_size
 
 
 @app.command
 def audit(
-    checkpoint: str,
-    data: Path,
+    checkpoint: Checkpoint,
+    data: Data,
     *,
     split: str = "train",
     out: Path = Path("runs/audit"),
     number: Annotated[int, Parameter(name=["--number", "-k"])] = 50,
-    size: str | None = None,
-    batch: int = 8,
-    device: str = "auto",
+    size: Size = None,
+    batch: Batch = 8,
+    device: Device = "auto",
 ) -> None:
     """Find annotations that are probably wrong: boxes that a detector's error bars make improbable.
 
@@ -32,22 +33,12 @@ def audit(
 
     Parameters
     ----------
-    checkpoint
-        A file, a transformers folder, or a hub name such as dfine-s-coco.
-    data
-        Folder or annotation file, in any format that training reads.
     split
         train, val or test, or all for every image there is.
     out
         Folder for report.html with pictures, suspects.csv and audit.json.
     number
         Suspects to show pictures of; the files list all.
-    size
-        Side of the square input, or HEIGHTxWIDTH; what it was trained at by default.
-    batch
-        Images a forward pass.
-    device
-        cpu, cuda, mps; the best there is by default.
     """
     from edgewise.api import Detector
     from edgewise.uses.audit_page import write_audit
@@ -59,17 +50,12 @@ def audit(
     detector = Detector.from_pretrained(checkpoint, device=device)
     dataset = open_joined(data, split)
     if detector.calibration is None:
-        console.print(
+        say(
             f"{checkpoint} is not calibrated: the order of the suspects holds, the probabilities are rough; "
             f"better: edgewise calibrate {checkpoint} {data}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
         )
     found = detector.audit(dataset, batch=batch, size=pair, progress=True)
     page = write_audit(found, dataset, out, number)
     for rank, one in enumerate(found.suspects[: min(5, number)], 1):
-        console.print(
-            f"{rank}. {found.class_names[one.label]}, {one}", markup=False, highlight=False, soft_wrap=True
-        )
-    console.print(f"{found}; see {page}", markup=False, highlight=False, soft_wrap=True)
+        say(f"{rank}. {found.class_names[one.label]}, {one}")
+    say(f"{found}; see {page}")

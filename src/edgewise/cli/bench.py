@@ -5,7 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from edgewise.cli.app import app, console
+from edgewise.cli.app import app, say
+from edgewise.cli.options import Device, Split
 from edgewise.cli.words import parse_size
 
 
@@ -14,12 +15,12 @@ def bench(
     detectors: Annotated[list[str], Parameter(negative=())],
     *,
     data: Path | None = None,
-    split: str = "val",
+    split: Split = "val",
     size: str | None = None,
     repeats: int = 20,
     threads: int | None = None,
     out: Path | None = None,
-    device: str = "auto",
+    device: Device = "auto",
 ) -> None:
     """Measure checkpoints and exported files side by side: AP, coverage, latency, throughput, memory, size.
 
@@ -34,8 +35,6 @@ def bench(
         Checkpoints as `edgewise predict` takes them, and exported files (.onnx, .xml).
     data
         Annotated images for AP and coverage, in any format that training reads.
-    split
-        train, val or test.
     size
         Side of the square input, or HEIGHTxWIDTH; each one's own by default.
     repeats
@@ -44,8 +43,6 @@ def bench(
         Of the CPU that compute; each engine's own default otherwise.
     out
         Folder for bench.json, bench.md and bench.png.
-    device
-        cpu, cuda, mps; the best there is by default.
     """
     from edgewise.api import Detector
     from edgewise.data.open import open_dataset
@@ -55,7 +52,7 @@ def bench(
     loaded = [Detector.from_pretrained(one, device=device, threads=threads) for one in detectors]
     dataset = None if data is None else open_dataset(data, split)
     found = bench(loaded, dataset, size=pair, repeats=repeats, threads=threads, progress=True)
-    console.print(str(found), markup=False, highlight=False, soft_wrap=True)
+    say(found)
     if out:
         found.write(out)
-        console.print(f"numbers, table and chart are in {out}", markup=False)
+        say(f"numbers, table and chart are in {out}")

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from edgewise.cli.app import app, console
+from edgewise.cli.app import app, console, say
+from edgewise.cli.options import Batch, Device, Size
 from edgewise.cli.words import parse_size
 
 
@@ -14,9 +15,9 @@ def calibrate(
     split: str = "val",
     out: Path | None = None,
     report: Path | None = None,
-    size: str | None = None,
-    batch: int = 8,
-    device: str = "auto",
+    size: Size = None,
+    batch: Batch = 8,
+    device: Device = "auto",
 ) -> None:
     """Make error bars and scores keep their word, on annotated images that were not trained on.
 
@@ -38,12 +39,6 @@ def calibrate(
         Write a calibrated copy, and leave the checkpoint as it is.
     report
         Folder for honesty.json, honesty.md and the reliability, width and error diagrams.
-    size
-        Side of the square input, or HEIGHTxWIDTH; what it was trained at by default.
-    batch
-        Images a forward pass.
-    device
-        cpu, cuda, mps; the best there is by default.
     """
     from edgewise.api import Detector
     from edgewise.checkpoint import check_own, is_own, store_calibration
@@ -55,16 +50,16 @@ def calibrate(
     detector = Detector.from_pretrained(checkpoint, device=device)
     dataset = open_dataset(data, split)
     for note in dataset.notes:
-        console.print(note, markup=False, highlight=False)
+        say(note)
     honesty = detector.calibrate(dataset, split, size=pair, batch=batch, out=report, progress=True)
     fitted = detector.calibration
     assert fitted is not None
     console.print(honesty.table())
-    console.print(fitted.describe(), markup=False, highlight=False)
+    say(fitted.describe())
     if is_own(checkpoint):
         store_calibration(checkpoint, fitted, detector.thresholds, out)
     else:
         detector.save(out or checkpoint)
-    console.print(f"{out or checkpoint}: calibrated on the {split} split", markup=False, highlight=False)
+    say(f"{out or checkpoint}: calibrated on the {split} split")
     if report:
-        console.print(f"tables and diagrams are in {report}", markup=False)
+        say(f"tables and diagrams are in {report}")

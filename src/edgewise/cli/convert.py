@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from edgewise.cli.app import Flag, app, console
+from edgewise.cli.app import Flag, app, say
 
 
 @app.command
@@ -36,6 +36,6 @@ def convert(
     from edgewise.data.open import available_splits
 
     for note in convert(data, to, out, link=link, progress=True):
-        console.print(note, markup=False, highlight=False)
+        say(note)
     splits = ", ".join(available_splits(out))
-    console.print(f"{out} has {data} as {to}: {splits}", markup=False, highlight=False)
+    say(f"{out} has {data} as {to}: {splits}")

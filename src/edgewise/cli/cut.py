@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from edgewise.cli.app import app, console
+from edgewise.cli.app import app, say
+from edgewise.cli.options import Checkpoint
 
 
 @app.command
 def cut(
-    checkpoint: str,
+    checkpoint: Checkpoint,
     out: Path,
     *,
     layers: int | None = None,
@@ -24,8 +25,6 @@ def cut(
 
     Parameters
     ----------
-    checkpoint
-        A file, a transformers folder, or a hub name such as dfine-s-coco.
     out
         The file to write: .safetensors.
     layers
@@ -45,4 +44,4 @@ def cut(
     detector.save(out, half=half)
     own = detector.config.decoder
     stop = f", stops below {own.exit:g} nats" if own.exit else ""
-    console.print(f"{out}: {own.num_layers} layers, {own.num_queries} queries{stop}", markup=False)
+    say(f"{out}: {own.num_layers} layers, {own.num_queries} queries{stop}")

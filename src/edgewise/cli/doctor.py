@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from edgewise.cli.app import Flag, app, console
+from edgewise.cli.app import Flag, app, console, say
 from edgewise.cli.words import parse_size
 
 
@@ -61,14 +61,12 @@ def doctor(
         check_new_folder(fix, apart_from=data if data.is_dir() else data.parent)
     found = examine(data, wanted, queries, console)
     if out is not None:
-        console.print(
-            f"the report is {write_page(found, out)}", markup=False, highlight=False, soft_wrap=True
-        )
+        say(f"the report is {write_page(found, out)}")
     if fix is not None:
         changes = mend(found, fix)
         said = f"{len(changes)} change{'' if len(changes) == 1 else 's'}"
         line = f"{said}; the cleaned copy and changes.md are in {fix}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)
         found = examine(fix, wanted, queries, console)
     if json_:
         Console().print_json(json.dumps(found.to_dict()), indent=2, ensure_ascii=False)

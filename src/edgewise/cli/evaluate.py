@@ -3,21 +3,22 @@
 from pathlib import Path
 from typing import Annotated
 
-from edgewise.cli.app import Flag, app, console
+from edgewise.cli.app import Flag, app, console, say
+from edgewise.cli.options import Batch, Checkpoint, Data, Device, Size, Split
 from edgewise.cli.words import describe, parse_size
 
 
 @app.command
 def evaluate(
-    checkpoint: str,
-    data: Path,
+    checkpoint: Checkpoint,
+    data: Data,
     *,
-    split: str = "val",
-    size: str | None = None,
-    batch: int = 8,
+    split: Split = "val",
+    size: Size = None,
+    batch: Batch = 8,
     out: Path | None = None,
     save_thresholds: Annotated[bool, Flag] = False,
-    device: str = "auto",
+    device: Device = "auto",
 ) -> None:
     """Score a checkpoint on annotated images: COCO's numbers, and for each class its AP and best threshold.
 
@@ -29,23 +30,11 @@ def evaluate(
 
     Parameters
     ----------
-    checkpoint
-        A file, a transformers folder, or a hub name such as dfine-s-coco.
-    data
-        Folder or annotation file, in any format that training reads.
-    split
-        train, val or test.
-    size
-        Side of the square input, or HEIGHTxWIDTH; what it was trained at by default.
-    batch
-        Images a forward pass.
     out
         Folder for metrics.json, classes.csv, confusion matrix, precision-recall and F1 curves, the worst
         images, and honesty.md: whether error bars and scores keep their word, with diagrams.
     save_thresholds
         Store each class's score threshold of best F1 in the checkpoint, for predict --threshold auto.
-    device
-        cpu, cuda, mps; the best there is by default.
     """
     from edgewise.api import Detector
     from edgewise.checkpoint import check_own, store_thresholds
@@ -57,7 +46,7 @@ def evaluate(
     detector = Detector.from_pretrained(checkpoint, device=device)
     dataset = open_dataset(data, split)
     for note in dataset.notes:
-        console.print(note, markup=False, highlight=False)
+        say(note)
     metrics = detector.evaluate(dataset, size=pair, batch=batch, out=out, progress=True)
     console.print(metrics.table())
     if save_thresholds:
@@ -65,6 +54,6 @@ def evaluate(
         if thresholds is None:
             raise ValueError(f"{data}: nothing of the {split} split was found, so no threshold is better")
         store_thresholds(checkpoint, thresholds)
-        console.print(f"{checkpoint}: {describe(thresholds, detector.class_names)}", markup=False)
+        say(f"{checkpoint}: {describe(thresholds, detector.class_names)}")
     if out:
-        console.print(f"numbers, curves and the worst images are in {out}", markup=False)
+        say(f"numbers, curves and the worst images are in {out}")

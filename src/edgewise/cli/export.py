@@ -5,20 +5,21 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from edgewise.cli.app import Flag, app, console
+from edgewise.cli.app import Flag, app, say
+from edgewise.cli.options import Checkpoint, Size
 from edgewise.cli.words import parse_size
 
 
 @app.command
 def export(
-    checkpoint: str,
+    checkpoint: Checkpoint,
     *,
     to: Literal["onnx", "openvino", "torch"] = "onnx",
     out: Path | None = None,
     precision: Literal["fp32", "fp16"] = "fp32",
     head: Literal["detections", "raw"] = "detections",
     sampler: Literal["gather", "native"] = "gather",
-    size: str | None = None,
+    size: Size = None,
     dynamic_size: Annotated[bool, Flag] = False,
     resize_inside: Annotated[bool, Flag] = False,
     max_detections: int = 300,
@@ -37,8 +38,6 @@ def export(
 
     Parameters
     ----------
-    checkpoint
-        A file, a transformers folder, or a hub name such as dfine-s-coco.
     to
         The kind of file.
     out
@@ -50,8 +49,6 @@ def export(
         distributions of edges, for edgewise.decode to finish.
     sampler
         gather: no GridSample, which some runtimes get wrong or have not. native: with it.
-    size
-        Side of the square input, or HEIGHTxWIDTH; what it was trained at by default.
     dynamic_size
         Take any height and width that are multiples of 32.
     resize_inside
@@ -94,8 +91,8 @@ def export(
             progress=True,
         )
     except Rejected as error:
-        console.print(str(error.proof), markup=False, highlight=False)
+        say(error.proof)
         raise
-    console.print(str(proof), markup=False, highlight=False)
+    say(proof)
     size_mb = sum(part.stat().st_size for part in parts(path)) / 1e6
-    console.print(f"{path}: {size_mb:.1f} MB, proven", markup=False, highlight=False)
+    say(f"{path}: {size_mb:.1f} MB, proven")

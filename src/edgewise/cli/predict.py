@@ -5,20 +5,21 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from edgewise.cli.app import app, console
+from edgewise.cli.app import app, console, say
+from edgewise.cli.options import Batch, Checkpoint, Device, Size
 from edgewise.cli.words import parse_size
 
 
 @app.command
 def predict(
-    checkpoint: str,
+    checkpoint: Checkpoint,
     source: Annotated[list[str], Parameter(negative=())],
     *,
     threshold: float | Literal["auto"] = 0.5,
-    size: str | None = None,
-    batch: int = 8,
+    size: Size = None,
+    batch: Batch = 8,
     out: Path = Path("runs/predict"),
-    device: str = "auto",
+    device: Device = "auto",
 ) -> None:
     """Detect objects in images: a picture with error bars on every edge, and the numbers as JSON.
 
@@ -30,20 +31,12 @@ def predict(
 
     Parameters
     ----------
-    checkpoint
-        A file, a transformers folder, or a hub name such as dfine-s-coco.
     source
         Images, folders, patterns ('photos/*.jpg') or URLs.
     threshold
         Objects with at least this score are kept; auto takes each class's own, as stored in the checkpoint.
-    size
-        Side of the square input, or HEIGHTxWIDTH; what it was trained at by default.
-    batch
-        Images a forward pass.
     out
         Folder for NAME.jpg and NAME.json of every image.
-    device
-        cpu, cuda, mps; the best there is by default.
     """
     from rich.progress import track
 
@@ -63,5 +56,5 @@ def predict(
     for name, detections in zip(names, shown, strict=True):
         detections.save(out / f"{name}.jpg")
         detections.save(out / f"{name}.json")
-        console.print(f"{name}: {detections}", markup=False, highlight=False)
-    console.print(f"{len(images)} pictures and JSON files are in {out}", markup=False)
+        say(f"{name}: {detections}")
+    say(f"{len(images)} pictures and JSON files are in {out}")

@@ -5,22 +5,23 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from edgewise.cli.app import app, console
+from edgewise.cli.app import app, console, say
+from edgewise.cli.options import Batch, Checkpoint, Data, Device, Size, Split
 from edgewise.cli.words import parse_size
 
 
 @app.command
 def profile_layers(
-    checkpoint: str,
-    data: Path,
+    checkpoint: Checkpoint,
+    data: Data,
     *,
-    split: str = "val",
+    split: Split = "val",
     queries: Annotated[list[int] | None, Parameter(consume_multiple=True, negative=())] = None,
-    size: str | None = None,
-    batch: int = 8,
+    size: Size = None,
+    batch: Batch = 8,
     repeats: int = 20,
     out: Path | None = None,
-    device: str = "auto",
+    device: Device = "auto",
 ) -> None:
     """Measure what each decoder layer is worth, and whether stopping earlier pays.
 
@@ -33,24 +34,12 @@ def profile_layers(
 
     Parameters
     ----------
-    checkpoint
-        A file, a transformers folder, or a hub name such as dfine-s-coco.
-    data
-        Folder or annotation file, in any format that training reads.
-    split
-        train, val or test.
     queries
         Numbers of queries to try; all, two thirds, a third and a sixth of the model's by default.
-    size
-        Side of the square input, or HEIGHTxWIDTH; what it was trained at by default.
-    batch
-        Images a forward pass.
     repeats
         How often every variant is timed; they take turns, and medians count.
     out
         Folder for layers.json, layers.md and layers.png.
-    device
-        cpu, cuda, mps; the best there is by default.
     """
     from edgewise.api import Detector
     from edgewise.evaluation.layers_report import legend, table
@@ -63,8 +52,8 @@ def profile_layers(
     console.print(table(found.cuts, "Fewer layers, fewer queries"))
     if found.exits:
         console.print(table(found.exits, "Dynamic exit"))
-    console.print(legend(found), markup=False, highlight=False)
+    say(legend(found))
     for kind, text in found.verdicts.items():
-        console.print(f"{kind}: {text}", markup=False, highlight=False)
+        say(f"{kind}: {text}")
     if out:
-        console.print(f"numbers, tables and the curve are in {out}", markup=False)
+        say(f"numbers, tables and the curve are in {out}")

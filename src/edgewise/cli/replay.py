@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from edgewise.cli.app import app, console
+from edgewise.cli.app import app, say
 
 
 @app.command
@@ -24,4 +24,4 @@ def replay(file: Path, *, device: str | None = None) -> None:
     from edgewise.train.replay import replay as repeat
 
     for line in repeat(file, device).lines():
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)

@@ -5,21 +5,22 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from edgewise.cli.app import app, console
+from edgewise.cli.app import app, say
+from edgewise.cli.options import Batch, Checkpoint, Device, Size
 from edgewise.cli.words import parse_size
 
 
 @app.command
 def select(
-    checkpoint: str,
+    checkpoint: Checkpoint,
     images: Annotated[list[str], Parameter(negative=())],
     *,
     number: Annotated[int, Parameter(name=["--number", "-k"])],
     known: Annotated[list[str] | None, Parameter(negative=())] = None,
     out: Path = Path("selected.txt"),
-    size: str | None = None,
-    batch: int = 8,
-    device: str = "auto",
+    size: Size = None,
+    batch: Batch = 8,
+    device: Device = "auto",
 ) -> None:
     """Pick the images worth annotating next: those the detector is unsure about, and no two of them alike.
 
@@ -32,8 +33,6 @@ def select(
 
     Parameters
     ----------
-    checkpoint
-        A file, a transformers folder, or a hub name such as dfine-s-coco.
     images
         Images, folders, patterns ('photos/*.jpg') or URLs.
     number
@@ -42,12 +41,6 @@ def select(
         Images that are annotated already, in the same forms: those like them are worth less.
     out
         The list: .txt for a path a line, .csv or .json for the numbers too; the sheet is NAME_sheet.jpg.
-    size
-        Side of the square input, or HEIGHTxWIDTH; what it was trained at by default.
-    batch
-        Images a forward pass.
-    device
-        cpu, cuda, mps; the best there is by default.
     """
     from edgewise.api import Detector
     from edgewise.uses.select import check_list
@@ -60,10 +53,7 @@ def select(
     found.save(out)
     sheet = out.with_name(f"{out.stem}_sheet.jpg")
     found.sheet().save(sheet)
-    console.print(
+    say(
         f"{len(found.picks)} of {found.images} images are listed in {out}, the most worthwhile first; "
         f"{sheet} shows the first of them",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
     )

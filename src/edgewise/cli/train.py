@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from edgewise.cli.app import Flag, app, console
+from edgewise.cli.app import Flag, app, console, say
 from edgewise.cli.provenance import provenance
 from edgewise.cli.words import parse_changes, parse_size, scores
 
@@ -169,8 +169,7 @@ def _score(detector: "Detector", run: "Run", dataset: "Dataset", split: str) -> 
     (run.folder / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     page = write_run_page(run.folder)
     console.print(metrics.table())
-    console.print(
+    say(
         f"{run.folder / 'best.safetensors'}: {scores(numbers, 'ap', 'ap50')} on the {split} split after "
         f"{result['minutes']} minutes; curves and pictures are in {page}",
-        markup=False,
     )
