@@ -42,6 +42,14 @@ def leaves(value: Any, found: list[Tensor]) -> Any:
     return value
 
 
+def backward(total: Tensor, found: list[Tensor], clock: Clock) -> None:
+    """And the next run starts without gradients."""
+    total.backward()
+    clock.lap("backward")
+    for one in found:
+        one.grad = None
+
+
 def ours(batch: Batch) -> Run:
     config, model = TrainConfig(), our_model("n")
     noise = streams(0, 0, range(len(batch.images)))
@@ -59,10 +67,7 @@ def ours(batch: Batch) -> Run:
         terms = detection_losses(output, batch.targets, matching, values, config.loss, positives)
         total = torch.stack(list(terms.values())).sum()
         clock.lap("losses")
-        total.backward()
-        clock.lap("backward")
-        for one in found:
-            one.grad = None
+        backward(total, found, clock)
 
     return run
 
@@ -83,10 +88,7 @@ def theirs(batch: Batch) -> Run:
         with their_matching(clock):
             total = loss(*given["args"], **given["kwargs"])[0]
         clock.lap("losses")
-        total.backward()
-        clock.lap("backward")
-        for one in found:
-            one.grad = None
+        backward(total, found, clock)
 
     return run
 

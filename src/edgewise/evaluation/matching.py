@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from edgewise.overlaps import area, common
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -94,10 +96,8 @@ def duplicate_rate(rows: Float[np.ndarray, "M 7"], threshold: float, iou: float 
 def _overlap(boxes: Float[np.ndarray, "M 4"], truth: Truth) -> Float[np.ndarray, "M n"]:
     """IoU; for a crowd region the share of the detection inside it. 0 where there is no area to share."""
     found, wanted = to_xyxy(boxes)[:, None], to_xyxy(truth.boxes_xywh)
-    low = np.maximum(found[..., :2], wanted[:, :2])
-    high = np.minimum(found[..., 2:], wanted[:, 2:])
-    inter = (high - low).clip(min=0).prod(-1)  # [M, n]
-    area = boxes[:, 2:].prod(-1)[:, None]
-    union = np.where(truth.crowd, area, area + truth.boxes_xywh[:, 2:].prod(-1) - inter)
+    inter = area(common(found, wanted))  # [M, n]
+    own = boxes[:, 2:].prod(-1)[:, None]  # width · height, to the bit as COCO's evaluator has it
+    union = np.where(truth.crowd, own, own + truth.boxes_xywh[:, 2:].prod(-1) - inter)
     overlap: np.ndarray = np.divide(inter, union, out=np.zeros_like(inter), where=inter > 0)
     return overlap
