@@ -55,6 +55,14 @@ def test_small_sets_have_small_batches(images: int, batch: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("epochs", "start", "batch"),
+    [(100, "fresh", 16), (50, "backbone", 8), (40, "fresh", 4), (50, "detector", 16), (20, "detector", 4)],
+)
+def test_short_runs_have_small_batches(epochs: int, start: Start, batch: int) -> None:
+    assert rules(replace(CELLS, images=448), start=start, epochs=epochs).config.batch == batch
+
+
+@pytest.mark.parametrize(
     ("start", "small", "large"), [("fresh", 107, 72), ("backbone", 107, 72), ("detector", 54, 36)]
 )
 def test_small_sets_have_more_epochs(start: Start, small: int, large: int) -> None:
@@ -106,7 +114,7 @@ def test_what_is_given_wins_and_the_rest_follows() -> None:
     assert (config.schedule.epochs, config.batch, config.size) == (20, 4, (64, 96))
     assert config.schedule.plain_epochs == 2
     assert config.schedule.warmup_steps == 20 * 51 // 50
-    short = rules(epochs=1)  # 205 images, eight a step
+    short = rules(epochs=1, batch=8)  # 205 images
     assert short.config.schedule.plain_epochs == 0
     assert any(one.startswith("schedule: no warm-up, ") and "strong" not in one for one in short.reasons)
     assert "1 epoch, 25 steps: as given" in short.reasons

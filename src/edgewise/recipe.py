@@ -74,7 +74,7 @@ def recommend(
     """
     size, why_size = (check_size(size), "as given") if size else input_size(facts, side)
     epochs, why_epochs = (epochs, "as given") if epochs is not None else _epochs(facts.images, start)
-    batch, why_batch = (batch, "as given") if batch is not None else _batch(facts.images)
+    batch, why_batch = (batch, "as given") if batch is not None else _batch(facts.images, epochs, start)
     base = TrainConfig().updated(
         {"schedule.epochs": epochs, "schedule.plain_epochs": 0, "size": size, "batch": batch}
     )
@@ -138,10 +138,13 @@ def _epochs(images: int, start: Start) -> tuple[int, str]:
     return round(base * growth), f"{base} at COCO's size, more on smaller sets"
 
 
-def _batch(images: int) -> tuple[int, str]:
-    """The power of two from 4 to 16 that leaves at least 25 steps an epoch."""
-    fitting = 2 ** floor(log2(max(1, images / 25)))
-    return min(16, max(4, fitting)), "a power of two from 4 to 16 with 25 steps an epoch, if it can be"
+def _batch(images: int, epochs: int, start: Start) -> tuple[int, str]:
+    """The power of two from 4 to 16 that leaves 25 steps an epoch and 2,500 a run (1,250 from a detector)."""
+    run = 1250 if start == "detector" else 2500
+    fitting = 2 ** floor(log2(max(1, min(images / 25, images * epochs / run))))
+    return min(16, max(4, fitting)), (
+        f"a power of two from 4 to 16 with 25 steps an epoch and {run:,} a run, if it can be"
+    )
 
 
 def _rates(name: str, batch: int, start: Start) -> tuple[dict[str, Any], str]:
