@@ -27,7 +27,7 @@ from edgewise.spelling import unknown
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgewise.artifact import Head, Precision, Sampler
+    from edgewise.artifact import Head, Precision, Sampler, Target
     from edgewise.calibration import Calibration
     from edgewise.data.custom import Transform
     from edgewise.data.dataset import Dataset
@@ -626,7 +626,7 @@ class Detector(BaseDetector):
 
     def export(
         self,
-        target: Literal["onnx", "openvino", "torch"],
+        target: "Target",
         path: str | Path,
         *,
         precision: "Precision" = "fp32",
@@ -657,10 +657,8 @@ class Detector(BaseDetector):
         from edgewise.data.open import open_dataset
         from edgewise.evaluation.run import AnnotatedImages
         from edgewise.export import export
-        from edgewise.export import target as known
         from edgewise.export.describe import describe, pictures
 
-        known(target, precision)
         artifact = describe(
             self.checkpoint(),
             target=target,

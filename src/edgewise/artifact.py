@@ -50,8 +50,8 @@ OUTPUTS = {
 
 Head = Literal["detections", "raw"]
 Sampler = Literal["gather", "native"]
-Precision = Literal["fp32", "fp16", "int8"]  # of the weights
-Target = Literal["onnx", "openvino", "torch", "tensorrt"]
+Precision = Literal["fp32", "fp16"]  # of the weights
+Target = Literal["onnx", "openvino", "torch"]
 
 
 @dataclass(frozen=True)

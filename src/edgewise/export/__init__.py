@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,8 @@ import numpy as np
 from edgewise.artifact import IMAGES, SIZES, Artifact, Precision
 from edgewise.checkpoint.atomic import reason
 from edgewise.export import onnx, openvino, program
-from edgewise.export.compare import TOLERANCES
-from edgewise.export.compare import Check as Check
-from edgewise.export.compare import Tolerance as Tolerance
-from edgewise.export.drift import Steps, first_drift
+from edgewise.export.compare import TOLERANCES, Tolerance
+from edgewise.export.drift import first_drift
 from edgewise.export.proof import (
     PredictorAt,
     compare_all,
@@ -29,6 +28,7 @@ from edgewise.export.proof import (
 )
 from edgewise.export.proof import Proof as Proof
 from edgewise.export.proof import read_proof as read_proof
+from edgewise.extras import require
 from edgewise.model import DFine
 from edgewise.preprocess import preprocess
 from edgewise.runtime.detector import ExportedDetector
@@ -43,14 +43,13 @@ if TYPE_CHECKING:
 class Target:
     """What makes one kind of artifact.
 
-    `requirements` raises MissingExtra where a package is missing; `write(model, artifact, path)` makes the
-    file, in one of the `precisions`; `steps(path, names, inputs)` is what tensors inside it are;
+    `packages` write and prove it, by name the extra that brings each; `write(model, artifact, path)` makes
+    the file, in one of the `precisions`; `steps(path, names, inputs)` is what tensors inside it are;
     `engine(path)` runs it on the CPU.
     """
 
     suffix: str
-    packages: tuple[str, ...]
-    requirements: Callable[[], None]
+    packages: dict[str, str]
     write: Callable[[DFine, Artifact, Path], None]
     steps: Callable[[Path, list[str], Arrays], dict[str, np.ndarray]]
     precisions: tuple[Precision, ...] = ("fp32",)
@@ -58,23 +57,9 @@ class Target:
 
 
 TARGETS = {
-    "onnx": Target(".onnx", onnx.PACKAGES, onnx.requirements, onnx.write, onnx.steps),
-    "openvino": Target(
-        ".xml",
-        openvino.PACKAGES,
-        openvino.requirements,
-        openvino.write,
-        openvino.steps,
-        ("fp32", "fp16"),
-    ),
-    "torch": Target(
-        ".pt2",
-        (),
-        program.requirements,
-        program.write,
-        program.steps,
-        engine=program.ProgramEngine,
-    ),
+    "onnx": Target(".onnx", onnx.PACKAGES, onnx.write, onnx.steps),
+    "openvino": Target(".xml", openvino.PACKAGES, openvino.write, openvino.steps, ("fp32", "fp16")),
+    "torch": Target(".pt2", {}, program.write, program.steps, engine=program.ProgramEngine),
 }
 
 
@@ -86,14 +71,15 @@ class Rejected(ValueError):
         self.proof = proof
 
 
-def target(name: str, precision: str = "fp32") -> Target:
+def maker(name: str, precision: str) -> Target:
     """How to make artifacts of that kind. ValueError for another one, MissingExtra where that cannot be."""
     if name not in TARGETS:
         raise ValueError(unknown(name, list(TARGETS), "target"))
     if precision not in TARGETS[name].precisions:
         there = " or ".join(TARGETS[name].precisions)
         raise ValueError(f"precision {precision!r}: {name} is written in {there}")
-    TARGETS[name].requirements()
+    for package, extra in TARGETS[name].packages.items():
+        require(package, extra)
     return TARGETS[name]
 
 
@@ -105,7 +91,6 @@ def export(
     reference: PredictorAt,
     *,
     dataset: "AnnotatedImages | None" = None,
-    tolerance: Tolerance | None = None,
     progress: bool = False,
 ) -> Proof:
     """Writes the model as `artifact` describes, and proves the file on `images` before it gets its name.
@@ -115,7 +100,7 @@ def export(
     then it is NAME.rejected, and what NAME held before is as it was. ValueError for a name that does not end
     as the target's do, OSError where it cannot be written.
     """
-    path, make = Path(path), target(artifact.target, artifact.precision)
+    path, make = Path(path), TARGETS[artifact.target]
     if path.suffix != make.suffix:
         raise ValueError(f"{path}: expected a name that ends with {make.suffix}")
     with workspace(path) as folder:
@@ -127,7 +112,7 @@ def export(
             images,
             reference,
             dataset=dataset,
-            tolerance=tolerance or TOLERANCES[artifact.precision],
+            tolerance=TOLERANCES[artifact.precision],
             progress=progress,
         )
         final = path if proof.passed else path.with_name(f"{path.name}.rejected")
@@ -171,8 +156,8 @@ def prove(
             faults.append(f"AP differs by {lost:.4f}, at most {tolerance.ap} is allowed")
     drift = None
     if failing:
-        steps: Steps = lambda names, inputs: make.steps(path, names, inputs)  # noqa: E731
-        drift = str(first_drift(model, artifact, steps, inputs_of(artifact, failing), tolerance.inner))
+        steps, inputs = partial(make.steps, path), inputs_of(artifact, failing)
+        drift = str(first_drift(model, artifact, steps, inputs, tolerance.inner))
     return Proof(
         passed=not faults,
         faults=tuple(faults),
@@ -185,7 +170,7 @@ def prove(
         checks=tuple(checks),
         table=table,
         engine=detector.engine.name,
-        versions=versions(*make.packages),
+        versions=versions("numpy", "pillow", *make.packages),
     )
 
 

@@ -1,7 +1,6 @@
 """What an artifact will say about itself, and the pictures that prove it."""
 
-from collections.abc import Callable, Sequence
-from importlib import metadata
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,19 +8,14 @@ import numpy as np
 from edgewise.artifact import Artifact, Bins, Head, Precision, Sampler, Target
 from edgewise.checkpoint import Checkpoint
 from edgewise.data.scenes import SceneDataset
-from edgewise.export import onnx, openvino, program
-from edgewise.export.proof import fingerprint
+from edgewise.export import maker, onnx
+from edgewise.export.proof import fingerprint, versions
 from edgewise.predict.sources import Source, expand, load
 
 if TYPE_CHECKING:
     from edgewise.evaluation.run import AnnotatedImages
 
 PICTURES = 16
-VERSIONS: dict[str, Callable[[], dict[str, str]]] = {
-    "onnx": onnx.versions,
-    "openvino": openvino.versions,
-    "torch": program.versions,
-}
 
 
 def describe(
@@ -37,7 +31,11 @@ def describe(
     max_detections: int = 300,
     opset: int = onnx.OPSET,
 ) -> Artifact:
-    """The metadata of an artifact of this checkpoint. ValueError for what cannot be exported."""
+    """The metadata of an artifact of this checkpoint.
+
+    ValueError for what cannot be exported, MissingExtra where a package is missing that it takes.
+    """
+    make = maker(target, precision)
     if not onnx.OPSET <= opset <= onnx.LAST_OPSET:
         raise ValueError(
             f"opset {opset}: expected {onnx.OPSET} to {onnx.LAST_OPSET}; older ones take norms to pieces, "
@@ -63,7 +61,7 @@ def describe(
         thresholds=checkpoint.thresholds,
         calibration=None if checkpoint.calibration is None else checkpoint.calibration.sealed(),
         checkpoint=fingerprint(checkpoint),
-        versions={"edgewise": metadata.version("edgewise"), **VERSIONS[target](), **operators},
+        versions=versions(*make.packages) | operators,
     )
 
 

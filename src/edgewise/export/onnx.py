@@ -4,7 +4,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,20 +20,9 @@ from edgewise.runtime.engines import Arrays, OnnxEngine
 from edgewise.sizes import STRIDE
 
 OPSET = 18  # the first with an antialiased Resize; GridSample of 20 is wrong in TensorRT
-PACKAGES = ("onnx", "onnxscript", "onnxslim", "onnxruntime")
+PACKAGES = dict.fromkeys(("onnx", "onnxscript", "onnxslim", "onnxruntime"), "export")
 LAST_OPSET = 20  # of those that were tried
 LARGEST = 4096  # sides of a dynamic size
-
-
-def requirements() -> None:
-    """MissingExtra where a package is missing that writing or proving needs."""
-    for name in PACKAGES:
-        require(name, "export")
-
-
-def versions() -> dict[str, str]:
-    """Of what writes the file."""
-    return {name: metadata.version(name) for name in ("torch", *PACKAGES)}
 
 
 def write(model: DFine, artifact: Artifact, path: Path) -> None:

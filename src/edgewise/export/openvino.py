@@ -1,6 +1,5 @@
 """OpenVINO: the ONNX graph as IR, in single or half precision, and what its parts say."""
 
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +10,7 @@ from edgewise.extras import require
 from edgewise.model import DFine
 from edgewise.runtime.engines import Arrays
 
-PACKAGES = (*onnx.PACKAGES, "openvino")
-
-
-def requirements() -> None:
-    """MissingExtra where a package is missing that writing or proving needs."""
-    onnx.requirements()
-    require("openvino", "openvino")
-
-
-def versions() -> dict[str, str]:
-    """Of what writes the files."""
-    return onnx.versions() | {"openvino": metadata.version("openvino")}
+PACKAGES = onnx.PACKAGES | {"openvino": "openvino"}
 
 
 def write(model: DFine, artifact: Artifact, path: Path) -> None:

@@ -4,7 +4,6 @@ torch loads a program by evaluating and unpickling what is in it, so whoever wro
 is here loads files that were just written; there is no other way in Edgewise to load one.
 """
 
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,6 @@ from edgewise.export.graph import Graph, inference_form
 from edgewise.export.onnx import example
 from edgewise.model import DFine
 from edgewise.runtime.engines import Arrays, Engine
-
-
-def requirements() -> None:
-    """There are none."""
-
-
-def versions() -> dict[str, str]:
-    """Of what writes the file."""
-    return {"torch": metadata.version("torch")}
 
 
 class Outputs(nn.Module):

@@ -264,7 +264,8 @@ def images_hash(images: Sequence[np.ndarray]) -> str:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    return {name: metadata.version(name) for name in ("edgewise", "torch", "numpy", "pillow", *packages)}
+    """Of this package and torch, and of others."""
+    return {name: metadata.version(name) for name in ("edgewise", "torch", *packages)}
 
 
 def _cycled(images: Sequence[np.ndarray], count: int) -> list[np.ndarray]:

@@ -54,7 +54,7 @@ class BaseDetector(ABC):
     @property
     @abstractmethod
     def precision(self) -> str:
-        """What it computes in: fp32, fp16, bf16, int8."""
+        """What it computes in: fp32, fp16, bf16 and their like."""
 
     @property
     def file_bytes(self) -> int | None:

@@ -94,7 +94,7 @@ class OpenVinoEngine(Engine):
         """`device` is one of OpenVINO's, "cpu" or "gpu"; "auto" is the CPU. At most `threads` compute.
 
         `precision` is what it may compute in: by itself it takes bf16 where the CPU has it, which costs
-        digits of the boxes. What is int8 in the file stays so. Raises what `OnnxEngine` raises.
+        digits of the boxes. Raises what `OnnxEngine` raises.
         """
         super().__init__(path)
         openvino = require("openvino", "openvino")
