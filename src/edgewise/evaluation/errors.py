@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from edgewise.detections import Detections
-from edgewise.evaluation.matching import NO_TRUTH, Truth, match, to_xywh, truths
-from edgewise.evaluation.run import AnnotatedImages, categories_of
+from edgewise.evaluation.matching import NO_TRUTH, Truth, match, to_xywh
+from edgewise.evaluation.run import AnnotatedImages, labels_of, truths_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +52,9 @@ def image_errors(
             f"{len(detections)} detections for {len(dataset)} images; expected one entry an image, "
             "as in Evaluation.detections"
         )
-    label_of = {category: label for label, category in enumerate(dataset.category_ids)}
-    truth = truths(
-        {**one, "category_id": label_of[one["category_id"]]} for one in dataset.annotations["annotations"]
-    )
-    errors = []
+    truth, errors = truths_of(dataset), []
     for index, (image_id, one) in enumerate(zip(dataset.image_ids, detections, strict=True)):
-        to_label = np.array([label_of[c] for c in categories_of(one.class_names, dataset).tolist()])
+        to_label = labels_of(one.class_names, dataset)
         errors.append(_errors(index, truth.get(image_id, NO_TRUTH), one.filter(threshold), to_label))
     return errors
 

@@ -8,15 +8,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
-from rich.console import Console
-from rich.progress import track
 
 from edgewise.calibration import Calibration
 from edgewise.detections import Detections
 from edgewise.evaluation.calibration.metrics import spearman
 from edgewise.evaluation.calibration.pairs import Collector, EdgePairs
 from edgewise.evaluation.coco import coco_metrics
-from edgewise.evaluation.run import NO_ROWS, AnnotatedImages, categories_of, coco_rows
+from edgewise.evaluation.run import NO_ROWS, AnnotatedImages, categories_of, coco_rows, looked_at
 
 Cut = tuple[int, int]  # layers, queries
 
@@ -202,16 +200,12 @@ def profile(
     collectors = {cut: Collector(dataset, threshold) for cut in cuts}
     layers, most = max(cuts)
     changes = []
-    starts = range(0, len(dataset), batch)
-    for start in track(starts, "profiling", console=Console(stderr=True), disable=not progress):
-        samples = [dataset[index] for index in range(start, min(start + batch, len(dataset)))]
-        for sample, steps in zip(samples, predict([one.image for one in samples]), strict=True):
-            for cut in cuts:
-                found = steps[cut[1]].detections[cut[0] - 1]
-                categories = categories_of(found.class_names, dataset)
-                rows[cut].append(coco_rows(found, sample.image_id, categories))
-                collectors[cut].add(sample, found)
-            changes.append(steps[most].changes)
+    for sample, steps in looked_at(dataset, predict, "profiling", batch=batch, progress=progress):
+        for cut in cuts:
+            found = steps[cut[1]].detections[cut[0] - 1]
+            rows[cut].append(coco_rows(found, sample.image_id, categories_of(found.class_names, dataset)))
+            collectors[cut].add(sample, found)
+        changes.append(steps[most].changes)
     checked = np.array(changes)[:, :-1]  # after the last layer there is nothing to skip
     best = coco_metrics(dataset.annotations, np.concatenate(rows[max(cuts)])).ap
 

@@ -1,8 +1,8 @@
 """Scoring any callable on annotated images: what is scored are the very `Detections` a user gets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,11 +11,12 @@ from rich.progress import track
 
 from edgewise.detections import Detections
 from edgewise.evaluation.coco import Metrics, coco_metrics
-from edgewise.evaluation.matching import to_xywh
+from edgewise.evaluation.matching import Truth, to_xywh, truths
 from edgewise.processes import ALONE, Processes
 from edgewise.sample import Sample
 
 Predict = Callable[[list[np.ndarray]], list[Detections]]  # RGB uint8 [H, W, 3] each, one Detections each
+Answer = TypeVar("Answer")
 
 
 @runtime_checkable
@@ -75,20 +76,13 @@ def evaluate(
     """
     kept: list[Detections] = []
     rows: list[np.ndarray] = []
-    console = Console(stderr=True)  # results alone go to stdout
-    starts = range(0, len(dataset), batch)
-    own = [starts[i] for i in processes.share(len(starts))]
-    for start in track(own, "evaluating", console=console, disable=not (progress and processes.main)):
-        samples = [dataset[index] for index in range(start, min(start + batch, len(dataset)))]
-        results = predict([sample.image for sample in samples])
-        if len(results) != len(samples):
-            raise ValueError(f"predict returned {len(results)} results for {len(samples)} images")
-        for sample, result in zip(samples, results, strict=True):
-            categories = categories_of(result.class_names, dataset)
-            rows.append(coco_rows(result, sample.image_id, categories))
-            if watch is not None:
-                watch(sample, result)
-            kept.append(replace(result, source=sample.path or None, edges=None))
+    for sample, result in looked_at(
+        dataset, predict, "evaluating", batch=batch, progress=progress, processes=processes
+    ):
+        rows.append(coco_rows(result, sample.image_id, categories_of(result.class_names, dataset)))
+        if watch is not None:
+            watch(sample, result)
+        kept.append(replace(result, source=sample.path or None, edges=None))
     parts = processes.gathered((rows, kept))  # by rank, so in the dataset's order
     every = np.concatenate([NO_ROWS, *(one for part, _ in parts for one in part)])
     metrics = coco_metrics(dataset.annotations, every) if processes.main else None
@@ -98,18 +92,56 @@ def evaluate(
 NO_ROWS = np.zeros((0, 7))
 
 
-def categories_of(class_names: tuple[str, ...], dataset: AnnotatedImages) -> Int[np.ndarray, " C"]:
-    """The dataset's category id for each of the predictor's labels."""
-    category_of = dict(zip(dataset.class_names, dataset.category_ids, strict=True))
-    if set(class_names) != set(category_of):
+def looked_at(
+    dataset: AnnotatedImages,
+    predict: Callable[[list[np.ndarray]], Sequence[Answer]],
+    doing: str,
+    *,
+    batch: int,
+    progress: bool,
+    processes: Processes = ALONE,
+) -> Iterator[tuple[Sample, Answer]]:
+    """Every image with what `predict` says of it, asked for `batch` at a time; `doing` names the bar.
+
+    Of several `processes` each has its share of the batches. ValueError unless there is one answer an image.
+    """
+    console = Console(stderr=True)  # results alone go to stdout
+    starts = range(0, len(dataset), batch)
+    own = [starts[i] for i in processes.share(len(starts))]
+    for start in track(own, doing, console=console, disable=not (progress and processes.main)):
+        samples = [dataset[index] for index in range(start, min(start + batch, len(dataset)))]
+        answers = predict([sample.image for sample in samples])
+        if len(answers) != len(samples):
+            raise ValueError(f"predict returned {len(answers)} results for {len(samples)} images")
+        yield from zip(samples, answers, strict=True)
+
+
+def labels_of(class_names: tuple[str, ...], dataset: AnnotatedImages) -> Int[np.ndarray, " C"]:
+    """The dataset's label for each of the predictor's. ValueError where the names are not the same."""
+    label_of = {name: label for label, name in enumerate(dataset.class_names)}
+    if set(class_names) != set(label_of):
         raise ValueError(
             f"the predictor's classes are {_listed(class_names)}; the dataset's are "
             f"{_listed(dataset.class_names)}; expected the same names: "
-            f"{_difference('only the predictor has', set(class_names) - set(category_of))}"
-            f"{_difference('only the dataset has', set(category_of) - set(class_names))}"
+            f"{_difference('only the predictor has', set(class_names) - set(label_of))}"
+            f"{_difference('only the dataset has', set(label_of) - set(class_names))}"
             "rename the classes of one, or train on this dataset"
         )
-    return np.array([category_of[name] for name in class_names], np.int64)
+    return np.array([label_of[name] for name in class_names], np.int64)
+
+
+def categories_of(class_names: tuple[str, ...], dataset: AnnotatedImages) -> Int[np.ndarray, " C"]:
+    """The dataset's category id for each of the predictor's labels."""
+    categories: np.ndarray = np.array(dataset.category_ids, np.int64)[labels_of(class_names, dataset)]
+    return categories
+
+
+def truths_of(dataset: AnnotatedImages) -> dict[int, Truth]:
+    """The annotated boxes, by the dataset's label, of each image that has any, by image id."""
+    label_of = {category: label for label, category in enumerate(dataset.category_ids)}
+    return truths(
+        {**one, "category_id": label_of[one["category_id"]]} for one in dataset.annotations["annotations"]
+    )
 
 
 def _listed(names: tuple[str, ...]) -> str:

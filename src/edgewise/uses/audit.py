@@ -1,19 +1,16 @@
 """Which annotations are wrong: those improbable for a detector whose error bars say what it can see."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from rich.console import Console
-from rich.progress import track
 
 from edgewise.detections import Detections
 from edgewise.edges import EDGES
-from edgewise.evaluation.matching import to_xyxy, truths
-from edgewise.evaluation.run import AnnotatedImages, Predict, categories_of
+from edgewise.evaluation.matching import to_xyxy
+from edgewise.evaluation.run import AnnotatedImages, Predict, labels_of, looked_at, truths_of
 from edgewise.overlaps import area, common, pairwise_iou
 from edgewise.sample import Sample
 from edgewise.uses.improbable import CAUSES, improbability
@@ -136,9 +133,11 @@ def audit(
     odd: list[Odd] = []
     boxes, calibrated = 0, True
     crowds = _crowds(dataset)
-    for index, sample, found in _looked_at(dataset, predict, batch, progress):
+    looks = looked_at(dataset, predict, "auditing", batch=batch, progress=progress)
+    for index, (sample, every) in enumerate(looks):
+        found = every[_own_scores(every) >= LEAST_SCORE]
         sure = found.scores >= np.broadcast_to(threshold, len(found.class_names))[found.labels]
-        labels = _labels(found, dataset)
+        labels = labels_of(found.class_names, dataset)[found.labels]
         overlap = pairwise_iou(sample.boxes_xyxy, found.boxes_xyxy)  # [n, M]
         match = _matched(np.where(sample.labels[:, None] == labels, overlap, 0))
         suspects += _suspects(index, sample, found, match)
@@ -155,36 +154,16 @@ def audit(
     )
 
 
-def _looked_at(
-    dataset: AnnotatedImages, predict: Predict, batch: int, progress: bool
-) -> Iterator[tuple[int, Sample, Detections]]:
-    """Every image with its annotations and what is found in it."""
-    starts = range(0, len(dataset), batch)
-    for start in track(starts, "auditing", console=Console(stderr=True), disable=not progress):
-        samples = [dataset[index] for index in range(start, min(start + batch, len(dataset)))]
-        found = predict([sample.image for sample in samples])
-        for index, (sample, one) in enumerate(zip(samples, found, strict=True), start):
-            yield index, sample, one[_own_scores(one) >= LEAST_SCORE]
-
-
 def _own_scores(found: Detections) -> Float[np.ndarray, " M"]:
     """Scores as the model gives them."""
     curve = None if found.calibration is None else found.calibration.score
     return found.scores if curve is None else curve.undo(found.scores)
 
 
-def _labels(found: Detections, dataset: AnnotatedImages) -> Int[np.ndarray, " M"]:
-    """The data set's labels of what was found."""
-    label_of = {category: label for label, category in enumerate(dataset.category_ids)}
-    categories = categories_of(found.class_names, dataset).tolist()
-    labels: np.ndarray = np.array([label_of[one] for one in categories], np.int64)[found.labels]
-    return labels
-
-
 def _crowds(dataset: AnnotatedImages) -> dict[int, Float[np.ndarray, "n 4"]]:
     """The crowd regions of each image that has any, by image id."""
-    crowds = truths(one for one in dataset.annotations["annotations"] if one.get("iscrowd"))
-    return {image_id: to_xyxy(one.boxes_xywh) for image_id, one in crowds.items()}
+    every = truths_of(dataset).items()
+    return {image_id: to_xyxy(one.boxes_xywh[one.crowd]) for image_id, one in every if one.crowd.any()}
 
 
 def _matched(overlap: Float[np.ndarray, "n M"]) -> Int[np.ndarray, " n"]:

@@ -1,19 +1,17 @@
 """What honesty is fitted and measured on: detections with the boxes they found, and what else was said."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from rich.console import Console
-from rich.progress import track
 
 from edgewise.detections import Detections
 from edgewise.edges import EdgeDistributions
 from edgewise.evaluation.f1 import MAX_DETECTIONS
-from edgewise.evaluation.matching import NO_TRUTH, Truth, match, to_xywh, to_xyxy, truths
-from edgewise.evaluation.run import AnnotatedImages, Predict, categories_of
+from edgewise.evaluation.matching import NO_TRUTH, Truth, match, to_xywh, to_xyxy
+from edgewise.evaluation.run import AnnotatedImages, Predict, labels_of, looked_at, truths_of
 from edgewise.overlaps import iou
 from edgewise.sample import Sample
 
@@ -128,11 +126,7 @@ class Collector:
     """
 
     def __init__(self, dataset: AnnotatedImages, threshold: Float[np.ndarray, " C"]) -> None:
-        label_of = {category: label for label, category in enumerate(dataset.category_ids)}
-        self._truth = truths(
-            {**one, "category_id": label_of[one["category_id"]]} for one in dataset.annotations["annotations"]
-        )
-        self._dataset, self._label_of, self._threshold = dataset, label_of, threshold
+        self._truth, self._dataset, self._threshold = truths_of(dataset), dataset, threshold
         self._pairs: list[EdgePairs] = []
         self._verdicts: list[Verdicts] = []
 
@@ -141,8 +135,7 @@ class Collector:
         if found.edges is None:
             raise ValueError("detections without edges: predict with edges=True")
         truth = self._truth.get(sample.image_id, NO_TRUTH)
-        categories = categories_of(found.class_names, self._dataset)
-        labels = np.array([self._label_of[one] for one in categories.tolist()])[found.labels]
+        labels = labels_of(found.class_names, self._dataset)[found.labels]
         scored = _best_of_class(labels)
         labels, found = labels[scored], found[scored]
         place = match(to_xywh(found.boxes_xyxy), labels, truth, IOU)
@@ -252,11 +245,8 @@ def collect(
     earlier layer, let `predict` be that layer's.
     """
     collector = Collector(dataset, threshold)
-    starts = range(0, len(dataset), batch)
-    for start in track(starts, "collecting", console=Console(stderr=True), disable=not progress):
-        samples = [dataset[index] for index in range(start, min(start + batch, len(dataset)))]
-        for sample, found in zip(samples, predict([one.image for one in samples]), strict=True):
-            collector.add(sample, found)
+    for sample, found in looked_at(dataset, predict, "collecting", batch=batch, progress=progress):
+        collector.add(sample, found)
     return collector.outcome()
 
 
@@ -289,7 +279,6 @@ def _joined_pairs(parts: Sequence[EdgePairs]) -> EdgePairs:
     )
 
 
-def _joined_verdicts(parts: Iterable[Verdicts]) -> Verdicts:
-    parts = list(parts)
+def _joined_verdicts(parts: Sequence[Verdicts]) -> Verdicts:
     names = ("scores", "labels", "image", "iou", "any_iou", "true_label", "true_image")
     return Verdicts(**{name: np.concatenate([getattr(one, name) for one in parts]) for name in names})
