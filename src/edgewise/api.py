@@ -18,7 +18,7 @@ from edgewise.device import local_rank, resolve_device
 from edgewise.model import DFine
 from edgewise.predict.network import NetworkPredictor
 from edgewise.recipe import Start
-from edgewise.runtime.base import BaseDetector
+from edgewise.runtime.base import BaseDetector, opened
 from edgewise.runtime.detector import ExportedDetector
 from edgewise.runtime.engines import is_exported
 from edgewise.sizes import Size, pair
@@ -231,12 +231,9 @@ class Detector(BaseDetector):
         detections on calibrated scores. The images must not have been trained on: those that were are warned
         of. ValueError where the split has other classes, or too few of its boxes are found.
         """
-        from edgewise.data.open import open_dataset
         from edgewise.evaluation.calibration.run import calibrate
-        from edgewise.evaluation.run import AnnotatedImages
 
-        dataset = data if isinstance(data, AnnotatedImages) else open_dataset(data, split)
-        bare = self.uncalibrated()
+        dataset, bare = opened(data, split), self.uncalibrated()
         predictor, enough = bare.predictor(size), bare.enough(dataset)
         self._warn_of_seen(dataset, split)
         calibration, honesty = calibrate(
@@ -332,13 +329,11 @@ class Detector(BaseDetector):
         dynamic exits; `.verdicts` says what is recommended. With `out`, layers.json, layers.md and layers.png
         are written there.
         """
-        from edgewise.data.open import open_dataset
         from edgewise.evaluation.layers import profile
         from edgewise.evaluation.layers_report import write_profile
-        from edgewise.evaluation.run import AnnotatedImages
         from edgewise.predict.layers import LayerPredictor
 
-        dataset = data if isinstance(data, AnnotatedImages) else open_dataset(data, split)
+        dataset = opened(data, split)
         predictor = self.predictor(size)
         steps = LayerPredictor(predictor, self.model, queries)
         found = profile(
@@ -654,8 +649,6 @@ class Detector(BaseDetector):
         painted scenes; on `data` its AP and latency are measured too. Raises `export.Rejected`, and leaves no
         file of that name, where it differs.
         """
-        from edgewise.data.open import open_dataset
-        from edgewise.evaluation.run import AnnotatedImages
         from edgewise.export import export
         from edgewise.export.describe import describe, pictures
 
@@ -671,7 +664,7 @@ class Detector(BaseDetector):
             max_detections=max_detections,
             opset=opset,
         )
-        dataset = data if data is None or isinstance(data, AnnotatedImages) else open_dataset(data, split)
+        dataset = None if data is None else opened(data, split)
         host = copy.copy(self)
         host.model = copy.deepcopy(self.model).cpu()  # a GPU may round convolutions to ten bits
         return export(

@@ -118,7 +118,7 @@ class BaseDetector(ABC):
         from edgewise.evaluation.report import write_evaluation
         from edgewise.evaluation.run import evaluate
 
-        dataset = _opened(data, split)
+        dataset = opened(data, split)
         predictor = self.predictor(size)
         if not predictor.tells_edges:
             found = evaluate(dataset, predictor.predict_arrays, batch=batch, progress=progress)
@@ -153,7 +153,7 @@ class BaseDetector(ABC):
         """
         from edgewise.runtime.bench import bench
 
-        found = bench([self], None if data is None else _opened(data, split), size=size, repeats=repeats)
+        found = bench([self], None if data is None else opened(data, split), size=size, repeats=repeats)
         if out is not None:
             found.write(out)
         return found
@@ -163,11 +163,10 @@ class BaseDetector(ABC):
 
         ValueError where the class names are not the same.
         """
-        from edgewise.evaluation.run import categories_of
+        from edgewise.evaluation.run import labels_of
 
-        own = categories_of(self.class_names, dataset).tolist()
         least = self.predictor().least(0.5 if self.thresholds is None else "auto")
-        return least[[own.index(category) for category in dataset.category_ids]]
+        return least[np.argsort(labels_of(self.class_names, dataset))]
 
     def uncalibrated(self: B) -> B:
         """The same detector as it was before any calibration, thresholds included; this one stays."""
@@ -179,7 +178,8 @@ class BaseDetector(ABC):
         return other
 
 
-def _opened(data: "Data | AnnotatedImages", split: str) -> "AnnotatedImages":
+def opened(data: "Data | AnnotatedImages", split: str) -> "AnnotatedImages":
+    """A split of an annotated data set, unless it is open already."""
     from edgewise.data.open import open_dataset
     from edgewise.evaluation.run import AnnotatedImages
 
