@@ -163,6 +163,16 @@ def test_crop_that_no_window_fits_keeps_the_image() -> None:
         assert found.window.size[0] >= 30
 
 
+def test_a_box_beyond_the_image_is_not_cropped_to() -> None:
+    """One's own data set may have such a box. A window around it alone would hold nothing of the image."""
+    sample = Sample(
+        np.full((64, 64, 3), 9, np.uint8), np.array([[70, 70, 90, 90]], np.float32), np.zeros(1, int)
+    )
+    for seed in range(100):
+        view = transforms.draw_view(whole(sample), ALWAYS, True, np.random.default_rng(seed))
+        assert min(view.placed(SIZE)[0].size) > 0
+
+
 def test_sanitize_drops_boxes_below_a_pixel() -> None:
     boxes = np.array([[0, 0, 1, 1], [0, 0, 0.9, 5], [3, 3, 3, 9]], np.float32)
     kept, labels = sanitize(boxes, np.array([4, 5, 6]))

@@ -13,7 +13,7 @@ from edgewise.config import AugmentConfig
 from edgewise.data.colours import PLAIN, draw_colours
 from edgewise.data.dataset import Unread
 from edgewise.data.view import View, Window, render
-from edgewise.overlaps import pairwise_iou
+from edgewise.overlaps import area, common, pairwise_iou
 from edgewise.sample import Sample
 
 Boxes = Float[np.ndarray, "n 4"]
@@ -78,7 +78,7 @@ def iou_crop(view: View, rng: np.random.Generator) -> View:
     a view without boxes is kept as it is.
     """
     height, width = view.window.size
-    boxes = view.boxes_xyxy
+    boxes, image = view.boxes_xyxy, np.array([0, 0, *view.size[::-1]], np.float32)
     while len(boxes):
         overlap = rng.choice(CROP_OVERLAPS)
         if overlap == 1:
@@ -88,7 +88,7 @@ def iou_crop(view: View, rng: np.random.Generator) -> View:
         windows = np.concatenate([corners, corners + sides], 1).astype(np.float32)
         inside = _centre_inside(boxes, windows)
         best = np.where(inside, pairwise_iou(windows, boxes), -1).max(1)
-        fits = (sides > 0).all(1) & (best >= overlap)
+        fits = (area(common(windows, image)) > 0) & (best >= overlap)  # boxes may lie beyond the image
         fits &= (sides[:, 0] >= 0.5 * sides[:, 1]) & (sides[:, 0] <= 2 * sides[:, 1])
         if fits.any():
             first = int(fits.argmax())
