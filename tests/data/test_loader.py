@@ -111,7 +111,7 @@ def test_strong_batches_vary_in_size_and_plain_ones_do_not() -> None:
 def test_plain_batches_are_at_most_flipped() -> None:
     config = CONFIG.model_copy(update={"augment": AugmentConfig(flip=0.0)})
     dataset = samples()
-    batch = build_batch(Job(0, 0, strong=False), dataset, config)
+    batch = build_batch(Job(0, 0, strong=False), dataset, config).batch()
     for i, image_id in enumerate(batch.image_ids):
         np.testing.assert_allclose(
             batch.images[i].mean().item(), dataset[image_id].image.mean() / 255, atol=0.01
@@ -273,7 +273,9 @@ def test_a_data_set_of_files_gives_what_its_samples_give(strong: bool, tmp_path:
     dataset = open_dataset(tmp_path, "train")
     config = CONFIG.updated({"batch": 1, "augment.multi_scale": 0.0, "augment.crop": 0.3})
     for epoch in range(10):
-        ours, whole = (build_batch(Job(epoch, 0, strong), data, config) for data in (dataset, [dataset[0]]))
+        ours, whole = (
+            build_batch(Job(epoch, 0, strong), data, config).batch() for data in (dataset, [dataset[0]])
+        )
         torch.testing.assert_close(ours.targets.boxes, whole.targets.boxes, atol=1.5 / 64, rtol=0)
         assert (ours.images - whole.images).abs().mean() < 0.03
 

@@ -690,7 +690,7 @@ def gradients(model: DFine, config: TrainConfig, batch: Batch) -> tuple[Descent,
 @pytest.mark.parametrize("accumulate", [2, 3, 6])
 def test_passes_add_up_to_the_step(accumulate: int) -> None:
     model, config = tiny_model(), settings(batch=6, optimizer__clip_norm=1e9)
-    batch = build_batch(Job(0, 0, True), Patches(6, background=0.34), config)
+    batch = build_batch(Job(0, 0, True), Patches(6, background=0.34), config).batch()
     whole, expected = gradients(model, config, batch)
     found, grads = gradients(model, config.updated({"accumulate": accumulate}), batch)
     assert found.losses.keys() == whole.losses.keys()

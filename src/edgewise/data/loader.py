@@ -75,7 +75,7 @@ class TrainLoader:
         self._loader: data.DataLoader[Stacked | Exception] = data.DataLoader(
             _Batches(
                 partial(
-                    _build,
+                    build_batch,
                     dataset=dataset,
                     config=config,
                     factors=factors,
@@ -126,19 +126,8 @@ def build_batch(
     factors: Float64[np.ndarray, " n"] | None = None,
     transform: Transform | None = None,
     processes: Processes = ALONE,
-) -> Batch:
-    """The batch of a job, or this process' share; `factors` say how often an epoch sees each image."""
-    return _build(job, dataset, config, factors, transform, processes).batch()
-
-
-def _build(
-    job: Job,
-    dataset: Samples,
-    config: TrainConfig,
-    factors: Float64[np.ndarray, " n"] | None,
-    transform: Transform | None,
-    processes: Processes,
 ) -> Stacked:
+    """The batch of a job, or this process' share; `factors` say how often an epoch sees each image."""
     size = batch_size(config, job)
     order = epoch_order(len(dataset), config.seed, job.epoch, factors)
     images = _Images(dataset, config, transform, job, size, order)
@@ -168,17 +157,15 @@ class _Images:
         return self._made[place]
 
     def _make(self, place: int) -> Sample:
-        rng, augmented = (
-            self._stream(_SAMPLE, place),
-            partial(augment, strong=self.job.strong, size=self.size),
-        )
+        rng = self._stream(_SAMPLE, place)
+        augmented = partial(augment, strong=self.job.strong, rng=rng, size=self.size)
         if not self.job.dense or rng.random() >= self.config.dense.mosaic:
-            return augmented(self._unread(place), self.config.augment, rng=rng)
+            return augmented(self._unread(place), self.config.augment)
         places = [place, *(int(other) for other in rng.integers(len(self.order), size=3))]
         four = [self._read(each, place) for each in places]
         # A mosaic has cropped and zoomed already (as in DEIM).
         rest = self.config.augment.model_copy(update={"zoom_out": 0.0, "crop": 0.0})
-        return augmented(mosaic(four, self.size, rng), rest, rng=rng)
+        return augmented(mosaic(four, self.size, rng), rest)
 
     def _unread(self, place: int) -> Sample | Unread:
         """The image at `place`, to be read once its size is known, unless a transform wants it whole."""
