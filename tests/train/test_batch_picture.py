@@ -1,5 +1,7 @@
 """The picture of a batch: where its tensors say, there the boxes are."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -37,9 +39,10 @@ def test_boxes_in_pixels_are_out_of_the_picture() -> None:
 
 
 def test_images_are_called_by_their_files() -> None:
-    one = batch([])
-    by_file, by_id = (np.asarray(batch_picture(one, ("a",), names)) for names in ({0: "dog.jpg"}, None))
-    assert (by_file != by_id).any()
+    by_id = batch([])
+    by_file = replace(by_id, paths=("photos/dog.jpg",))
+    named, numbered = (np.asarray(batch_picture(one, ("a",))) for one in (by_file, by_id))
+    assert (named != numbered).any()
 
 
 def test_sixteen_images_in_rows_of_four() -> None:

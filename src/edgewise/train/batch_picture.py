@@ -1,6 +1,6 @@
 """A training batch as a person sees it: drawn from the very tensors that the model gets."""
 
-from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -16,12 +16,8 @@ WIDTH = 320  # of an image, in pixels
 CAPTION = 22  # height of the line below it
 
 
-def batch_picture(
-    batch: Batch, class_names: tuple[str, ...], files: Mapping[int, str] | None = None
-) -> Image.Image:
-    """The first MOST_IMAGES images in rows of four, each with its boxes, names and a count.
-
-    `files` are the names of the images' files, by image id, where they have any.
+def batch_picture(batch: Batch, class_names: tuple[str, ...]) -> Image.Image:
+    """The first MOST_IMAGES images in rows of four, each with its boxes, names, a count, and its file's name.
 
     Boxes are taken at their word, as fractions of the image: where they are anything else they do not lie
     on the objects, or are not in the picture at all, and the count below still tells of them.
@@ -35,8 +31,9 @@ def batch_picture(
         names = [class_names[label] for label in labels[mine]]
         corners = cxcywh_to_xyxy(boxes[mine]).numpy()
         tile = _tile(pixels.transpose(1, 2, 0), corners, labels[mine], names)
-        name = (files or {}).get(image_id) or f"image {image_id}"
-        tiles.append(captioned(tile, f"{count} box{'es' * (count != 1)}: {name}", CAPTION, 13))
+        file = Path(batch.paths[index]).name if batch.paths else ""
+        text = f"{count} box{'es' * (count != 1)}: {file or f'image {image_id}'}"
+        tiles.append(captioned(tile, text, CAPTION, 13))
     return contact_sheet(tiles, columns=min(4, len(tiles)), width=WIDTH)
 
 

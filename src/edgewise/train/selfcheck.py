@@ -106,7 +106,7 @@ def run_selfchecks(
         )
         batch = first_batch(train_set, config, transform, processes)
         picture = folder / "first_batch.png" if processes.main else None
-        check("first batch", lambda: check_first_batch(batch, train_set, picture))
+        check("first batch", lambda: check_first_batch(batch, train_set.class_names, picture))
         check("memory", lambda: check_memory(model, train_set, config, device, processes.count))
         check("overfit probe", lambda: check_learning(model, batch, config, device))
     if processes.main:
@@ -153,15 +153,14 @@ def first_batch(
     return next(loader.batches(0, 0, moment.strong, moment.dense))
 
 
-def check_first_batch(batch: Batch, train_set: AnnotatedImages, path: Path | None) -> Finding:
+def check_first_batch(batch: Batch, class_names: tuple[str, ...], path: Path | None) -> Finding:
     """Draws the batch to `path`, from its tensors, and checks the units of its boxes.
 
     Raises ValueError where they are no fractions of the image; the picture is there all the same.
     """
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        names = {one["id"]: Path(one.get("file_name", "")).name for one in train_set.annotations["images"]}
-        batch_picture(batch, train_set.class_names, names).save(path)
+        batch_picture(batch, class_names).save(path)
     return check_targets(batch.targets)
 
 
