@@ -40,10 +40,9 @@ def open_to_train(data: Data, wanted: Collection[str] = tuple(SPLITS)) -> dict[s
     A file of one other split serves as that, less the images held out to validate on. FileNotFoundError where
     nothing does.
     """
-    splits = open_splits(data, wanted)
-    if "train" in splits:
-        return splits
-    raw = with_validation({"train": _one(data, "train")})
+    raw = _read(data, wanted)
+    if "train" not in raw:
+        raw = with_validation({"train": _one(data, "train")})
     return {name: Dataset(one) for name, one in raw.items() if name in wanted}
 
 

@@ -195,7 +195,7 @@ def fractions(boxes_xyxy: Float64[np.ndarray, "N 4"], limits: Float64[np.ndarray
     `limits` are (width, height) of each box' image, nan where unknown.
     """
     reach = boxes_xyxy.max(initial=0)
-    if not len(boxes_xyxy) or not 0 < reach <= 1 < limits.min() / LARGE:
+    if not 0 < reach <= 1 < limits.min() / LARGE:
         return ""
     width, height = limits[0].astype(int)
     return (

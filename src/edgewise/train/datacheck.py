@@ -19,6 +19,7 @@ from edgewise.data.problems import fractions
 from edgewise.decode import decode
 from edgewise.detections import Detections, Geometry
 from edgewise.evaluation.coco import RECALLS, Metrics, coco_metrics
+from edgewise.evaluation.matching import to_xyxy
 from edgewise.evaluation.run import AnnotatedImages, categories_of, coco_rows
 from edgewise.sample import Sample
 from edgewise.structures import Targets
@@ -122,7 +123,7 @@ def check_annotated_boxes(dataset: AnnotatedImages, size: tuple[int, int]) -> Fi
     found = [one for one in _boxes(dataset) if one["image_id"] in sizes]
     boxes = np.array([one["bbox"] for one in found], np.float64).reshape(-1, 4)
     images = np.array([sizes[one["image_id"]] for one in found], np.float64).reshape(-1, 2)
-    if unlike := fractions(np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1), images):
+    if unlike := fractions(to_xyxy(boxes), images):
         raise ValueError(unlike)
     share = boxes[:, 2:] / images
     pixels = share * (size[1], size[0])
