@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from edgewise import checkpoint
@@ -117,4 +116,4 @@ def _pixels(images: torch.Tensor) -> torch.Tensor:
 def _images(pixels: torch.Tensor) -> torch.Tensor:
     if pixels.dtype != torch.uint8:
         return pixels
-    return torch.from_numpy(pixels.cpu().numpy() / np.float32(255))  # as `preprocess` does, to the last bit
+    return torch.div(pixels.cpu(), 255)  # as `data.collate` does, to the last bit

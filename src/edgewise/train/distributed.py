@@ -186,13 +186,14 @@ def _signals_as_before() -> Iterator[None]:
     """Torch handles signals while its processes run, and would go on to: Ctrl-C is ours again after them."""
     before = {}
     if threading.current_thread() is threading.main_thread():
-        known = [one for one in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT") if hasattr(signal, one)]
-        before = {one: signal.getsignal(getattr(signal, one)) for one in known}
+        names = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
+        known = [getattr(signal, one) for one in names if hasattr(signal, one)]
+        before = {one: signal.getsignal(one) for one in known}
     try:
         yield
     finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _run(folder: Path, function: Callable[..., T], arguments: tuple[Any, ...]) -> T | None:

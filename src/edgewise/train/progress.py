@@ -37,6 +37,9 @@ def run(trainer: Trainer, console: Console) -> None:
     bar = _Bar(console if main else Console(quiet=True))
     epochs = trainer.config.schedule.epochs
     say = partial(bar.console.print, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if trainer.finished:
+        say(f"this run was finished already, after {counted(len(trainer.history), 'epoch')}")
+        return
     config = trainer.config if main else trainer.config.updated({"loggers": ()})
     with (
         open_loggers(trainer.folder, config, trainer.step, say) as logger,
@@ -49,9 +52,6 @@ def run(trainer: Trainer, console: Console) -> None:
             bar.console.print(epoch_line(line, epochs), highlight=False, soft_wrap=True)
             logger.scalars(line["step"], epoch_scalars(line))
 
-        if trainer.finished:
-            say(f"this run was finished already, after {counted(len(trainer.history), 'epoch')}")
-            return
         for report in trainer.steps(on_epoch):
             if report.faults:
                 say(f"step {report.step} skipped: {named(report.faults)}; edgewise replay {report.file}")
