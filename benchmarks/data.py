@@ -9,7 +9,6 @@ the same sides, but it looks for none that holds a box, which is time it saves. 
 in turns, other ones every turn.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import cyclopts
 import numpy as np
 import torch
 from PIL import Image, ImageEnhance, ImageOps
-from speed import RESULTS, Clock, alternated, facts, stacked_bars, write
+from speed import RESULTS, Clock, alternated, facts, medians, stacked_bars, write
 
 from edgewise.config import AugmentConfig, TrainConfig
 from edgewise.data.loader import Job, build_batch
@@ -96,12 +95,11 @@ def main(
     def ours(clock: Clock) -> None:
         turns[OURS] += 1
         for step in range(images):
-            build_batch(Job(turns[OURS], step, strong=True), dataset, config)
+            build_batch(Job(turns[OURS], step, strong=True), dataset, config).batch()
         clock.lap("images")
 
-    variants: dict[str, Callable[[Clock], None]] = {ONE_BY_ONE: pillow, OURS: ours}
-    times = alternated(variants, repeats)
-    seconds = {name: times[name]["total"]["cpu_s"]["median"] / images for name in variants}
+    times = alternated({ONE_BY_ONE: pillow, OURS: ours}, repeats)
+    seconds = {name: medians(one)["cpu_s"] / images for name, one in times.items()}
     result: dict[str, Any] = {
         "facts": facts(),
         "data": Path(data).name,

@@ -7,7 +7,6 @@ Eight images of 5 to 1,000 boxes each, every decoder layer, denoising queries in
 outputs of its own model (size n, the same weights and pictures); gradients go as far as these outputs.
 """
 
-from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,16 @@ from typing import Any
 import cyclopts
 import torch
 from peer import drawn, our_model, their_labels, their_matching, their_model
-from speed import RESULTS, Clock, alternated, curves, facts, on_threads, write
+from speed import RESULTS, Clock, Run, alternated, curves, facts, medians, times_faster, write
 from torch import Tensor
 
 from edgewise.config import TrainConfig
 from edgewise.distributions import bin_values
 from edgewise.losses import detection_losses, match
+from edgewise.recipe import counted
 from edgewise.structures import Batch
 from edgewise.train.denoising import denoising_matches, make_denoising, streams
 
-Run = Callable[[Clock], None]
 COUNTS = (5, 20, 50, 100, 200, 500, 1000)
 THEIRS, OURS = "transformers", "edgewise"
 
@@ -102,22 +101,17 @@ def main(
     for count in counts or COUNTS:
         batch = drawn(images, count, 320)
         times = alternated({THEIRS: theirs(batch), OURS: ours(batch)}, repeats)
-        their, own = (
-            {key: times[name]["total"][key]["median"] for key in ("wall_s", "cpu_s")}
-            for name in (THEIRS, OURS)
-        )
-        ratios = {key: their[key] / own[key] for key in own}
+        their, own = medians(times[THEIRS]), medians(times[OURS])
+        ratios = times_faster(times[THEIRS], times[OURS])
         result["boxes"][count] = {"parts": times, "times_faster": ratios}
         print(f"{count} boxes: {THEIRS} {their}, {OURS} {own}, times faster {ratios}", flush=True)
     result["load_after"] = facts()["load"]
     write(result, out)
     rows = {
-        name: {
-            count: one["parts"][name]["total"]["wall_s"]["median"] for count, one in result["boxes"].items()
-        }
+        name: {count: medians(one["parts"][name])["wall_s"] for count, one in result["boxes"].items()}
         for name in (THEIRS, OURS)
     }
-    title = f"Matching and losses with their gradients: {images} images, {on_threads(threads)}"
+    title = f"Matching and losses with their gradients: {images} images, {counted(threads, 'thread')}"
     curves(rows, title, "boxes an image", "seconds, medians", out.with_suffix(".png"))
 
 

@@ -17,6 +17,7 @@ import torch
 from edgewise.cli.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results/speed"
+KEYS = ("wall_s", "cpu_s")
 PEERS = ("transformers", "pillow", "numpy", "scipy", "onnxruntime", "openvino")
 
 
@@ -30,7 +31,7 @@ class Clock:
     def lap(self, part: str) -> None:
         """The time since the last lap, or since the start, was for `part`."""
         now = self._now()
-        spent = self.laps.setdefault(part, {"wall_s": 0.0, "cpu_s": 0.0})
+        spent = self.laps.setdefault(part, dict.fromkeys(KEYS, 0.0))
         for key, before, after in zip(spent, self._last, now, strict=True):
             spent[key] += after - before
         self._last = now
@@ -40,9 +41,10 @@ class Clock:
         return time.perf_counter(), time.process_time()
 
 
-def alternated(
-    variants: Mapping[str, Callable[[Clock], None]], repeats: int, warm: int = 1
-) -> dict[str, dict[str, Any]]:
+Run = Callable[[Clock], None]
+
+
+def alternated(variants: Mapping[str, Run], repeats: int, warm: int = 1) -> dict[str, dict[str, Any]]:
     """Variant → {part → summary}, `total` among the parts, from turns in which each variant has one run.
 
     So what else the machine does meets all of them alike. The order turns too. `warm` turns do not count.
@@ -53,16 +55,23 @@ def alternated(
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             clock = Clock()
             variants[name](clock)
-            total = {key: sum(one[key] for one in clock.laps.values()) for key in ("wall_s", "cpu_s")}
+            total = {key: sum(one[key] for one in clock.laps.values()) for key in KEYS}
             if turn >= warm:
                 laps[name].append(clock.laps | {"total": total})
     return {
-        name: {
-            part: {key: summary([run[part][key] for run in runs]) for key in ("wall_s", "cpu_s")}
-            for part in runs[0]
-        }
+        name: {part: {key: summary([run[part][key] for run in runs]) for key in KEYS} for part in runs[0]}
         for name, runs in laps.items()
     }
+
+
+def medians(parts: Mapping[str, Any]) -> dict[str, float]:
+    """The whole of a variant of `alternated`, on the wall and of the processors."""
+    return {key: parts["total"][key]["median"] for key in KEYS}
+
+
+def times_faster(slow: Mapping[str, Any], fast: Mapping[str, Any]) -> dict[str, float]:
+    """Of two variants of `alternated`, by their medians."""
+    return {key: medians(slow)[key] / medians(fast)[key] for key in KEYS}
 
 
 def summary(values: list[float]) -> dict[str, float]:
@@ -93,10 +102,6 @@ def _processor() -> str:
     told = {key.strip(): value.strip() for key, value in told.items()}
     keys = ("model name", "cpu family", "model")  # a hypervisor may tell no more of it than its family
     return ", ".join(f"{key} {told[key]}" for key in keys if key in told)
-
-
-def on_threads(count: int) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def write(result: Mapping[str, Any], out: Path) -> None:

@@ -12,7 +12,6 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,16 +19,16 @@ import cyclopts
 import torch
 from cyclopts import Parameter
 from peer import drawn, our_model, their_labels, their_matching, their_model
-from speed import RESULTS, Clock, alternated, facts, on_threads, stacked_bars, write
+from speed import RESULTS, Clock, Run, alternated, facts, stacked_bars, times_faster, write
 from torch import nn
 
 from edgewise.classes import COCO
 from edgewise.config import TrainConfig
+from edgewise.recipe import counted
 from edgewise.structures import Batch
 from edgewise.train import step
 from edgewise.train.learner import Learner, placed, training_form
 
-Run = Callable[[Clock], None]
 THEIRS = "transformers float32"
 VARIANTS = (THEIRS, "edgewise float32", "edgewise bfloat16")
 
@@ -146,10 +145,7 @@ def main(
             variant: {
                 "parts": times[variant],
                 "peak_mb": round(memory[variant]),
-                "times_faster": {
-                    key: times[THEIRS]["total"][key]["median"] / times[variant]["total"][key]["median"]
-                    for key in ("wall_s", "cpu_s")
-                },
+                "times_faster": times_faster(times[THEIRS], times[variant]),
                 "share_of_memory": memory[variant] / memory[THEIRS],
             }
             for variant in VARIANTS
@@ -164,7 +160,9 @@ def main(
             bars[f"{size}, {variant}, {memory[variant] / 1e3:.1f} GB"] = parts
     result["load_after"] = facts()["load"]
     write(result, out)
-    title = f"A training step: {images} images of {side}x{side}, {boxes} boxes each, {on_threads(threads)}"
+    title = (
+        f"A training step: {images} images of {side}x{side}, {boxes} boxes each, {counted(threads, 'thread')}"
+    )
     stacked_bars(bars, title, "seconds, medians", out.with_suffix(".png"))
 
 
