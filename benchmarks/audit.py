@@ -25,8 +25,9 @@ from edgewise.cli.provenance import provenance
 from edgewise.data.open import open_dataset
 from edgewise.data.scenes import SceneDataset
 from edgewise.detections import Detections
+from edgewise.edges import OUTWARDS
 from edgewise.evaluation.run import AnnotatedImages
-from edgewise.overlaps import iou
+from edgewise.overlaps import iou, sides
 from edgewise.sample import Sample
 from edgewise.uses.audit import Audit, Suspect, audit
 
@@ -37,18 +38,17 @@ Harm = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # a box_xyxy [4]
 
 
 def moved(box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    angle, sides = rng.uniform(0, 2 * np.pi), box[2:] - box[:2]
-    return box + np.tile(0.08 * sides * [np.cos(angle), np.sin(angle)], 2)
+    angle = rng.uniform(0, 2 * np.pi)
+    return box + 0.08 * sides(box) * np.tile([np.cos(angle), np.sin(angle)], 2)
 
 
 def one_edge(box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    edge, sides = int(rng.integers(4)), np.tile(box[2:] - box[:2], 2)
-    return box + 0.15 * rng.choice([-1, 1]) * sides * np.eye(4)[edge]
+    edge = int(rng.integers(4))
+    return box + 0.15 * rng.choice([-1, 1]) * sides(box) * np.eye(4)[edge]
 
 
 def resized(box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    sides = np.tile(box[2:] - box[:2], 2)
-    return box + 0.08 * rng.choice([-1, 1]) * sides * [-1, -1, 1, 1]
+    return box + 0.08 * rng.choice([-1, 1]) * sides(box) * OUTWARDS
 
 
 HARMS: dict[str, Harm] = {"moved 8 %": moved, "one edge 15 %": one_edge, "resized 8 %": resized}

@@ -30,7 +30,7 @@ from edgewise.evaluation.calibration.metrics import bootstrap_means, interval95
 from edgewise.evaluation.coco import coco_metrics
 from edgewise.evaluation.run import NO_ROWS, AnnotatedImages, categories_of, coco_rows
 from edgewise.fusion import Window, fuse, mirrored, placed
-from edgewise.overlaps import pairwise_iou
+from edgewise.overlaps import pairwise_iou, sides
 
 LEAST_SCORE = 0.02  # of detections that are fused
 SURE = 0.3  # of those whose edges are compared
@@ -71,10 +71,7 @@ def by_score(views: list[Detections], windows: list[Window] | None) -> Detection
 
 def by_score_uncut(views: list[Detections], windows: list[Window] | None) -> Detections:
     """The same, but edges that are a tile's cut do not count where another tile sees them."""
-    sides = [np.tile(one.boxes_xyxy[:, 2:] - one.boxes_xyxy[:, :2], 2) for one in views]
-    std = [
-        np.where(one.edge_std >= side, 1e3, _of_score(one)) for one, side in zip(views, sides, strict=True)
-    ]
+    std = [np.where(one.edge_std >= sides(one.boxes_xyxy), 1e3, _of_score(one)) for one in views]
     return fuse([replace(one, edge_std=own) for one, own in zip(views, std, strict=True)], windows)
 
 

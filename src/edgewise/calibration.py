@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from edgewise.edges import check_level
+from edgewise.overlaps import area
+
 LEVELS = tuple(np.round(np.arange(0.005, 1.0, 0.005), 3).tolist())
 """Where the coverage of intervals is tabulated; in between, the next higher level is taken, none above."""
 
@@ -126,7 +129,7 @@ class Calibration:
         self, std: Float[np.ndarray, "M 4"], boxes_xyxy: Float[np.ndarray, "M 4"]
     ) -> Float[np.ndarray, "M 4"]:
         """Calibrated standard deviations in pixels, from those of the distributions at `temperature`."""
-        side = np.sqrt(np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0).prod(1, keepdims=True))
+        side = np.sqrt(area(boxes_xyxy))[:, None]
         spread: np.ndarray = np.hypot(np.array(self.scale) * std, np.array(self.floor) * side)
         return spread.astype(std.dtype)
 
@@ -164,8 +167,7 @@ class Calibration:
 
 def _margin(row: Row, level: float) -> float:
     """That of the first tabulated level which is at least `level`."""
-    if not 0 < level < 1:
-        raise ValueError(f"level {level}: expected a number between 0 and 1, such as 0.9")
+    check_level(level)
     place = int(np.searchsorted(LEVELS, level - 1e-9))
     return row[place] if place < len(row) else INFINITE
 

@@ -19,6 +19,12 @@ OUTWARDS = np.array([-1, -1, 1, 1])  # the way a positive offset moves x or y, b
 SHARE_OF_A_MODE = 0.1  # of the mass has to lie beyond a dip for a peak there to be a mode
 
 
+def check_level(level: float) -> None:
+    """ValueError for what is no probability between 0 and 1."""
+    if not 0 < level < 1:
+        raise ValueError(f"level {level}: expected a number between 0 and 1, such as 0.9")
+
+
 @dataclass(frozen=True, eq=False)
 class EdgeDistributions:
     """The distributions of the four edges of M boxes.
@@ -91,9 +97,7 @@ class EdgeDistributions:
 
     def kl(self, earlier: "EdgeDistributions") -> Float[np.ndarray, "M 4"]:
         """KL(self ‖ earlier) in nats: what is lost by taking an earlier layer's distributions for these."""
-        tiny = np.finfo(self.probs.dtype).tiny
-        ratio = np.log(np.maximum(self.probs, tiny)) - np.log(np.maximum(earlier.probs, tiny))
-        lost: np.ndarray = (self.probs * ratio).sum(-1).clip(min=0)
+        lost: np.ndarray = (self.probs * (self._log_probs - earlier._log_probs)).sum(-1).clip(min=0)
         return lost
 
     @property
@@ -146,15 +150,13 @@ class EdgeDistributions:
         Levels within half an end bin's mass of 0 or 1 lie at that bin. A level that a gap without mass has
         throughout lies in its middle.
         """
-        if not 0 < level < 1:
-            raise ValueError(f"level {level}: expected a number between 0 and 1, such as 0.9")
+        check_level(level)
         outwards = np.where(OUTWARDS > 0, level, 1 - level).astype(self.probs.dtype)
         return self._at_levels(np.broadcast_to(outwards, self.sides.shape))
 
     def interval(self, level: float) -> Float[np.ndarray, "M 4 2"]:
         """Low and high end of the middle `level` of the mass, in pixels: raw, so a claim and no promise."""
-        if not 0 < level < 1:
-            raise ValueError(f"level {level}: expected a number between 0 and 1, such as 0.9")
+        check_level(level)
         return np.stack([self.quantile((1 - level) / 2), self.quantile((1 + level) / 2)], -1)
 
     def density(self, pixels: Float[np.ndarray, "M 4"]) -> Float[np.ndarray, "M 4"]:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from edgewise import overlaps
 from edgewise.detections import Detections
-from edgewise.overlaps import area, common
+from edgewise.overlaps import area, common, sides
 
 Predict = Callable[[list[np.ndarray]], list[Detections]]  # RGB uint8 [H, W, 3] each, one Detections each
 Window = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the whole image
@@ -129,8 +129,7 @@ def placed(detections: Detections, window: Window, size: tuple[int, int]) -> Det
     inner = np.array([x1 > 0, y1 > 0, x2 < width, y2 < height])
     near = CUT * np.array([x2 - x1, y2 - y1] * 2)
     cut = inner & (np.abs(boxes - np.array(window)) <= near)
-    sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
-    std = np.where(cut, np.maximum(detections.edge_std, sides), detections.edge_std)
+    std = np.where(cut, np.maximum(detections.edge_std, sides(boxes)), detections.edge_std)
     return replace(
         detections,
         boxes_xyxy=boxes,

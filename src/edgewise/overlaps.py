@@ -1,4 +1,4 @@
-"""What boxes share, in numpy and without torch: left, top, right, bottom; shapes broadcast."""
+"""How large boxes are and what they share, in numpy, no torch: left, top, right, bottom; shapes broadcast."""
 
 import numpy as np
 from jaxtyping import Float
@@ -8,6 +8,12 @@ def common(a: Float[np.ndarray, "*m 4"], b: Float[np.ndarray, "*n 4"]) -> Float[
     """The box that lies in both; its corners are crossed where there is none."""
     low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
     return np.concatenate([low, high], -1)
+
+
+def sides(boxes: Float[np.ndarray, "*b 4"]) -> Float[np.ndarray, "*b 4"]:
+    """How long a box is across each edge: width, height, width, height."""
+    length = boxes[..., 2:] - boxes[..., :2]
+    return np.concatenate([length, length], -1)
 
 
 def area(boxes: Float[np.ndarray, "*b 4"]) -> Float[np.ndarray, "*b"]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from edgewise.boxes import cxcywh_to_xyxy, iou
 from edgewise.detections import Detections
 from edgewise.draw import contact_sheet
+from edgewise.overlaps import sides
 from edgewise.predict.network import NetworkPredictor
 from edgewise.predict.sources import ImageLike, Source, expand
 from edgewise.structures import ModelOutput
@@ -163,8 +164,7 @@ def look(predictor: NetworkPredictor, images: Sequence[ImageLike], batch: int = 
 
 def relative_spread(found: Detections) -> float:
     """Sum over objects of score x mean over edges of spread / side."""
-    sides = np.tile(found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2], 2)
-    relative = found.edge_std / np.maximum(sides, 1)  # pixels
+    relative = found.edge_std / np.maximum(sides(found.boxes_xyxy), 1)  # pixels
     return float((found.scores * relative.mean(1).clip(max=1)).sum())
 
 
