@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -85,23 +84,11 @@ def facts() -> dict[str, Any]:
     installed = {one.metadata["Name"].lower() for one in metadata.distributions()}
     return provenance() | {
         "date": date.today().isoformat(),
-        "processor": _processor(),
         "threads": torch.get_num_threads(),
         "bf16": bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()),
         "load": [round(one, 2) for one in os.getloadavg()],
         **{name: metadata.version(name) for name in PEERS if name in installed},
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    told = dict(line.split(":", 1) for line in lines if ":" in line)
-    told = {key.strip(): value.strip() for key, value in told.items()}
-    keys = ("model name", "cpu family", "model")  # a hypervisor may tell no more of it than its family
-    return ", ".join(f"{key} {told[key]}" for key in keys if key in told)
 
 
 def write(result: Mapping[str, Any], out: Path) -> None:

@@ -23,5 +23,17 @@ def provenance() -> dict[str, Any]:
         "torch": metadata.version("torch"),
         "python": platform.python_version(),
         "cores": os.cpu_count(),
-        "processor": platform.processor() or platform.machine(),
+        "processor": _processor(),
     }
+
+
+def _processor() -> str:
+    """With its family, since under a hypervisor the name may be the maker's alone."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    told = {key.strip(): value.strip() for key, value in pairs}
+    family = ", ".join(f"{key} {told[key]}" for key in ("cpu family", "model") if key in told)
+    return f"{told['model name']} ({family})" if "model name" in told else platform.machine()
