@@ -54,30 +54,17 @@ class Predictor(ABC):
 
     @abstractmethod
     def forward(self, ready: Sequence[Ready]) -> list[Raw]:
-        """What the model says of each image of one batch, on the host, as `finished` takes it."""
-
-    def finished(
-        self,
-        rows: Sequence[Raw],
-        ready: Sequence[Ready],
-        threshold: Scores,
-        max_detections: int,
-        edges: bool,
-    ) -> list[Detections]:
-        """What `forward` gave, as Detections."""
-        return self.decoded(rows, ready, threshold, max_detections, edges)
+        """What the model says of each image of one batch, on the host, as `decoded` takes it."""
 
     def detect(
         self, ready: Sequence[Ready], threshold: Scores, max_detections: int, edges: bool
     ) -> list[Detections]:
         """What is found in one batch of at least one image."""
-        return self.finished(self.forward(ready), ready, threshold, max_detections, edges)
+        return self.decoded(self.forward(ready), ready, threshold, max_detections, edges)
 
-    def prepare(
-        self, image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]
-    ) -> tuple[np.ndarray, Geometry]:
+    def prepare(self, image: UInt8[np.ndarray, "H W 3"]) -> tuple[np.ndarray, Geometry]:
         """Model input of an image, and the way back to its pixels."""
-        return preprocess(image, size)
+        return preprocess(image, self.size)
 
     def predict(
         self,
@@ -85,26 +72,23 @@ class Predictor(ABC):
         threshold: Threshold = 0.5,
         *,
         batch: int = 8,
-        size: tuple[int, int] | None = None,
         stream: bool = False,
         max_detections: int = 300,
         edges: bool = False,
     ) -> Detections | list[Detections] | Iterator[Detections]:
         """Detections of one image, a list of them for many, or a generator of them with `stream`.
 
-        What may be a `source`, and what of it is many, is said by `edgewise.predict.sources.expand`;
-        `size` stands in for the predictor's own. Objects that score at least `threshold` are kept: one for
-        all classes, one a class by label, or "auto", the predictor's own `thresholds`. With `edges`, each
-        Detections keeps the distributions of its edges.
+        What may be a `source`, and what of it is many, is said by `edgewise.predict.sources.expand`. Objects
+        that score at least `threshold` are kept: one for all classes, one a class by label, or "auto", the
+        predictor's own `thresholds`. With `edges`, each Detections keeps the distributions of its edges.
         The generator reads `batch` images when it needs them and holds no more than those. A Detections'
         `source` is the path of a file, else the image. Bad arguments fail here, a bad file in its turn.
         """
         least = self.least(threshold)
         if batch < 1:
             raise ValueError(f"batch {batch}: expected at least one image")
-        size = self.size if size is None else check_size(size)
         images, many = expand(source)
-        found = self._stream(images, batch, size, least, max_detections, edges)
+        found = self._stream(images, batch, least, max_detections, edges)
         if stream:
             return found
         if not many:
@@ -131,7 +115,7 @@ class Predictor(ABC):
 
     def ready(self, images: Sequence[np.ndarray]) -> list[Ready]:
         """Such arrays as `detect` takes them."""
-        return [(*self.prepare(check_array(image), self.size), None) for image in images]
+        return [(*self.prepare(check_array(image)), None) for image in images]
 
     def predict_layers(self, images: Sequence[np.ndarray]) -> list[tuple[Detections, ...]]:
         """Of each of such arrays what every decoder layer says that can be asked, whatever the score.
@@ -144,7 +128,6 @@ class Predictor(ABC):
         self,
         images: list[ImageLike],
         batch: int,
-        size: tuple[int, int],
         threshold: Scores,
         max_detections: int,
         edges: bool,
@@ -152,15 +135,15 @@ class Predictor(ABC):
         for start in range(0, len(images), batch):
             # No name is given to a batch or its answers: they would live on while the next is read.
             yield from self.detect(
-                self._read(images[start : start + batch], size), threshold, max_detections, edges
+                self._read(images[start : start + batch]), threshold, max_detections, edges
             )
 
-    def _read(self, images: Sequence[ImageLike], size: tuple[int, int]) -> list[Ready]:
+    def _read(self, images: Sequence[ImageLike]) -> list[Ready]:
         """Each image as model input. Side by side, as Pillow decodes and resizes without Python's lock."""
 
         def read(image: ImageLike) -> Ready:
             pixels, source = load(image)
-            return *self.prepare(pixels, size), source
+            return *self.prepare(pixels), source
 
         with ThreadPoolExecutor() as pool:
             return list(pool.map(read, images))
@@ -194,7 +177,7 @@ class Predictor(ABC):
         max_detections: int = 300,
         edges: bool = False,
     ) -> list[Detections]:
-        """What a model's raw output says of each image."""
+        """What `forward` gave, as Detections."""
         return [
             decode(
                 *row,

@@ -1,6 +1,6 @@
 """The detector in an exported file; where torch is not installed, this is `edgewise.Detector`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +10,6 @@ from jaxtyping import UInt8
 from edgewise.artifact import IMAGES, SIZES
 from edgewise.detections import Detections, Geometry
 from edgewise.predict.predictor import Predictor, Raw, Ready, Scores
-from edgewise.preprocess import preprocess
 from edgewise.runtime.base import BaseDetector
 from edgewise.runtime.engines import SUFFIXES, Engine, is_exported, load_engine
 from edgewise.sizes import Size, pair
@@ -111,23 +110,17 @@ class EnginePredictor(Predictor):
             thresholds=detector.thresholds,
             calibration=detector.calibration,
         )
-        self._check(self.size)
-
-    def _check(self, size: tuple[int, int]) -> None:
-        own = self._artifact.size
-        if size != own and not self._artifact.dynamic_size:
+        (height, width), own = self.size, artifact.size
+        if self.size != own and not artifact.dynamic_size:
             raise ValueError(
-                f"size {size[0]}x{size[1]}: {self._engine.path} takes {own[0]}x{own[1]} (height x width) "
+                f"size {height}x{width}: {self._engine.path} takes {own[0]}x{own[1]} (height x width) "
                 "alone; export it with a dynamic size, or with this one"
             )
 
-    def prepare(
-        self, image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]
-    ) -> tuple[np.ndarray, Geometry]:
-        self._check(size)
+    def prepare(self, image: UInt8[np.ndarray, "H W 3"]) -> tuple[np.ndarray, Geometry]:
         if self._artifact.resize_inside:
-            return image, Geometry(original_size=(image.shape[0], image.shape[1]), model_size=size)
-        return preprocess(image, size)
+            return image, Geometry(original_size=(image.shape[0], image.shape[1]), model_size=self.size)
+        return super().prepare(image)
 
     def forward(self, ready: Sequence[Ready]) -> list[Raw]:
         if len({image.shape for image, _, _ in ready}) > 1:  # only where the file resizes
@@ -139,16 +132,16 @@ class EnginePredictor(Predictor):
         a, b, c, d = (outputs[name] for name in self._artifact.outputs)
         return list(zip(a, b, c, d, strict=True))
 
-    def finished(
+    def decoded(
         self,
-        rows: Sequence[Raw],
+        rows: Iterable[Raw],
         ready: Sequence[Ready],
         threshold: Scores,
-        max_detections: int,
-        edges: bool,
+        max_detections: int = 300,
+        edges: bool = False,
     ) -> list[Detections]:
         if self.tells_edges:
-            return super().finished(rows, ready, threshold, max_detections, edges)
+            return super().decoded(rows, ready, threshold, max_detections, edges)
         if edges:
             raise ValueError(
                 f"{self._engine.path}: its head gives finished detections and no distributions of edges; "
