@@ -3,7 +3,7 @@
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from math import inf, nan
@@ -16,7 +16,7 @@ from edgewise.detections import Detections
 from edgewise.model import DFine
 from edgewise.model.anytime import change
 from edgewise.model.decoder import Decoder
-from edgewise.predict.network import NetworkPredictor, host
+from edgewise.predict.network import NetworkPredictor, each_layer
 from edgewise.predict.predictor import Ready
 
 Cut = tuple[int, int]  # layers, queries
@@ -76,8 +76,7 @@ class LayerPredictor:
 
     def _steps(self, decoder: Decoder, maps: list[Tensor], ready: list[Ready]) -> list[Steps]:
         output, every = decoder(maps), self._predictor.least(0.0)
-        outputs = (replace(output, layers=output.layers[: i + 1]) for i in range(self._layers))
-        found = [self._predictor.decoded(host(one), ready, every, edges=True) for one in outputs]
+        found = [self._predictor.decoded(one, ready, every, edges=True) for one in each_layer(output)]
         changes = [change(*pair).tolist() for pair in pairwise(output.layers)]
         return [
             Steps(tuple(one[i] for one in found), tuple(one[i] for one in changes)) for i in range(len(ready))

@@ -28,7 +28,7 @@ class NetworkPredictor(Predictor):
         self.model = model
 
     def forward(self, ready: Sequence[Ready]) -> list[Raw]:
-        return list(host(self._output(ready)))
+        return host(self.output(ready))
 
     def predict_layers(self, images: Sequence[np.ndarray]) -> list[tuple[Detections, ...]]:
         """Of each of such arrays what every decoder layer says, whatever the score, with edges.
@@ -39,13 +39,14 @@ class NetworkPredictor(Predictor):
         ready = self.ready(images)
         if not ready:
             return []
-        output, every, raw = self._output(ready), self.least(0.0), copy.copy(self)
+        every, raw = self.least(0.0), copy.copy(self)
         raw.calibration = None
-        layers = [replace(output, layers=output.layers[:i]) for i in range(1, len(output.layers))]
-        before = [raw.decoded(host(one), ready, every, edges=True) for one in layers]
-        return list(zip(*before, self.decoded(host(output), ready, every, edges=True), strict=True))
+        *before, last = each_layer(self.output(ready))
+        found = [raw.decoded(one, ready, every, edges=True) for one in before]
+        return list(zip(*found, self.decoded(last, ready, every, edges=True), strict=True))
 
-    def _output(self, ready: Sequence[Ready]) -> ModelOutput:
+    def output(self, ready: Sequence[Ready]) -> ModelOutput:
+        """All that the model says of one batch."""
         with torch.inference_mode(), evaluating(self.model):
             output: ModelOutput = self.model(self.batch(ready))
         return output
@@ -56,12 +57,17 @@ class NetworkPredictor(Predictor):
         return torch.from_numpy(np.stack([image for image, _, _ in ready])).to(weight.device, weight.dtype)
 
 
-def host(output: ModelOutput) -> Iterator[Raw]:
+def host(output: ModelOutput) -> list[Raw]:
     """What `decode` reads of each image: logits, boxes, edge_logits, initial_boxes; float32, or float64."""
     last = output.layers[-1]
     tensors = (last.logits, last.boxes, last.edge_logits, output.initial.boxes)
     wide = (one if one.dtype == torch.float64 else one.float() for one in tensors)
-    return zip(*(one.cpu().numpy() for one in wide), strict=True)
+    return list(zip(*(one.cpu().numpy() for one in wide), strict=True))
+
+
+def each_layer(output: ModelOutput) -> list[list[Raw]]:
+    """What `host` gives after each of the layers that ran."""
+    return [host(replace(output, layers=output.layers[: i + 1])) for i in range(len(output.layers))]
 
 
 @contextmanager

@@ -5,16 +5,13 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor
 
-from edgewise.decode import edge_distributions
+from edgewise.decode import edge_distributions, sigmoid
 from edgewise.edges import EdgeDistributions
-from edgewise.predict.network import NetworkPredictor, evaluating
+from edgewise.predict.network import NetworkPredictor, each_layer
 from edgewise.predict.predictor import Threshold
 from edgewise.predict.sources import ImageLike, expand, load
-from edgewise.preprocess import preprocess
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +51,7 @@ class Trace:
     def plot(self, box: int = 0) -> Any:
         """A matplotlib Figure of one object: the box of each layer, and below it its four distributions.
 
-        Raises ValueError for an object that is not there. Needs the extra `train`.
+        Raises ValueError for an object that is not there. Needs the extra `evaluate`.
         """
         from edgewise.predict.trace_plot import plot
 
@@ -73,29 +70,26 @@ def trace(predictor: NetworkPredictor, image: ImageLike, threshold: Threshold = 
     images, many = expand(image)
     if many:
         raise ValueError(f"{image}: {len(images)} images; expected a single one to trace")
-    pixels, source = load(images[0])
-    ready, geometry = preprocess(pixels, predictor.size)
-    with torch.inference_mode(), evaluating(predictor.model):
-        output = predictor.model(predictor.batch([(ready, geometry, source)]))
-    scores = _stacked([layer.logits.sigmoid() for layer in output.layers])  # [L, Q, C]
+    pixels, _ = load(images[0])
+    ready = predictor.ready([pixels])
+    layers, (_, geometry, _) = each_layer(predictor.output(ready)), ready[0]
+    logits, boxes, edge_logits, initial_boxes = (
+        np.stack(part) for part in zip(*(one for (one,) in layers), strict=True)
+    )
+    scores = sigmoid(logits)  # [L, Q, C]
     labels = scores[-1].argmax(-1)
     final = scores[-1].max(-1)
     rows = np.argsort(-final, kind="stable")
     rows = rows[final[rows] >= least[labels[rows]]]  # [M]
-    initial = _stacked([output.initial.boxes])[0, rows]
-    logits = _stacked([layer.edge_logits for layer in output.layers])[:, rows]
+    initial = initial_boxes[0, rows]
     return Trace(
         image=pixels,
         class_names=predictor.class_names,
         labels=labels[rows],
         initial_boxes_xyxy=geometry.to_pixels(initial),
-        boxes_xyxy=geometry.to_pixels(_stacked([layer.boxes for layer in output.layers])[:, rows]),
+        boxes_xyxy=geometry.to_pixels(boxes[:, rows]),
         scores=scores[:, rows, labels[rows]],
-        edges=tuple(edge_distributions(one, initial, geometry, predictor.values) for one in logits),
+        edges=tuple(
+            edge_distributions(one, initial, geometry, predictor.values) for one in edge_logits[:, rows]
+        ),
     )
-
-
-def _stacked(layers: list[Tensor]) -> Float[np.ndarray, "L Q *k"]:
-    """Of the one image, on the host: float32, or float64."""
-    one = torch.stack([layer[0] for layer in layers])
-    return (one if one.dtype == torch.float64 else one.float()).cpu().numpy()

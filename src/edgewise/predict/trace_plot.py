@@ -27,7 +27,7 @@ def plot(trace: "Trace", box: int) -> Any:
     """
     layers = len(trace.edges)
     size = (PANEL * (layers + 1) + 0.2, 0.45 + 1.1 * PANEL + 4 * 0.58 * PANEL)
-    figure = require("matplotlib.figure", "train").Figure(figsize=size, dpi=160, layout="constrained")
+    figure = require("matplotlib.figure", "evaluate").Figure(figsize=size, dpi=160, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.01)
     axes = figure.subplots(5, layers + 1, height_ratios=[1.9, 1, 1, 1, 1], squeeze=False)
     figure.suptitle(
@@ -74,7 +74,7 @@ def _picture(
             ax.fill_betweenx((y1, y2), x - half, x + half, **look)
         for y, half in ((y1, std[1]), (y2, std[3])):
             ax.fill_between((x1, x2), y - half, y + half, **look)
-    rectangle = require("matplotlib.patches", "train").Rectangle
+    rectangle = require("matplotlib.patches", "evaluate").Rectangle
     ax.add_patch(rectangle(box[:2], *(box[2:] - box[:2]), fill=False, linewidth=1.4, edgecolor=colour))
 
 
