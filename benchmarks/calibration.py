@@ -32,10 +32,10 @@ from edgewise.evaluation.calibration import metrics as m
 from edgewise.evaluation.calibration.baselines import CURVE, NAIVE
 from edgewise.evaluation.calibration.crossfit import OURS
 from edgewise.evaluation.calibration.fit import check_enough
-from edgewise.evaluation.calibration.honesty import joint_rows, width_at
+from edgewise.evaluation.calibration.honesty import joint_rows, width_at, with_bounds
 from edgewise.evaluation.calibration.pairs import LayerWatch
 from edgewise.evaluation.calibration.plots import DIAGRAMS
-from edgewise.evaluation.calibration.report import Honesty
+from edgewise.evaluation.calibration.report import Honesty, number, percent
 from edgewise.evaluation.calibration.run import compared
 from edgewise.evaluation.run import evaluate
 from edgewise.sample import Sample
@@ -105,10 +105,11 @@ def measure(
         fitting, reporting = (open_dataset(data, split) for split in (fit, report))
         parts = (fit, report)
     found = [of_checkpoint(path, fitting, reporting, parts[0]) for path in checkpoints]
-    for number, one in enumerate(found):
-        one.honesty.write(folder / f"seed_{number}")
+    for seed, one in enumerate(found):
+        one.honesty.write(folder / f"seed_{seed}")
     numbers = summary(found)
-    (folder / "result.json").write_text(json.dumps(numbers, indent=2, ensure_ascii=False) + "\n")
+    result = json.dumps(numbers, indent=2, ensure_ascii=False) + "\n"
+    (folder / "result.json").write_text(result, encoding="utf-8")
     text = "\n".join(page(name, numbers, parts)) + "\n"
     (folder / "README.md").write_text(text, encoding="utf-8")
     print(text)
@@ -218,12 +219,7 @@ def width(one: Honesty, name: str, level: float) -> Drawn:
 def each(found: list[Drawn]) -> dict[str, Any]:
     """Those of the checkpoints, and their mean, with intervals."""
     joined = (float(np.mean([one for one, _ in found])), np.mean([draws for _, draws in found], 0))
-    return {"seeds": [bounded(*one) for one in found], "mean": bounded(*joined)}
-
-
-def bounded(value: float, draws: np.ndarray) -> dict[str, Any]:
-    low, high = (float(end) for end in m.interval95(draws))
-    return {"value": value, "low": low, "high": high}
+    return {"seeds": [with_bounds(*one) for one in found], "mean": with_bounds(*joined)}
 
 
 def value(number: dict[str, float | None] | float | None) -> float | None:
@@ -328,14 +324,6 @@ def width_lines(numbers: dict[str, Any]) -> Iterator[str]:
     for cells in zip(*(rows(one) for one in narrower.values()), strict=True):
         yield f"| {cells[0][0]} | " + " | ".join(covered(one) for _, one in cells) + " |"
     yield ""
-
-
-def percent(share: float) -> str:
-    return number(100 * share, 1)
-
-
-def number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
 
 
 if __name__ == "__main__":

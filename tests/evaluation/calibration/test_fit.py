@@ -9,8 +9,7 @@ from edgewise.calibration import INFINITE, LEVELS
 from edgewise.evaluation.calibration import fit
 from edgewise.evaluation.calibration.fit import (
     check_enough,
-    conformal_margins,
-    conformal_quantile,
+    conformal_quantiles,
     conformal_rank,
     fit_calibration,
     fit_scores,
@@ -31,10 +30,11 @@ def test_the_conformal_rank_is_exact(count: int, level: float, rank: int) -> Non
 
 def test_margins_are_ranks_and_infinite_where_there_are_too_few() -> None:
     ratios = np.random.default_rng(0).permutation(np.arange(1.0, 100.0))  # 1 … 99
-    margins = dict(zip(LEVELS, conformal_margins(ratios), strict=True))
+    margins = dict(zip(LEVELS, conformal_quantiles(ratios, LEVELS), strict=True))
     assert (margins[0.5], margins[0.9], margins[0.99], margins[0.995]) == (50, 90, 99, INFINITE)
-    assert conformal_quantile(ratios, 0.9) == 90
-    assert conformal_quantile(ratios[:5], 0.9) == INFINITE
+    assert conformal_quantiles(ratios[:5], (0.9,)) == (INFINITE,)
+    absurd = conformal_quantiles(ratios * 1e5, LEVELS)  # beyond INFINITE itself
+    assert list(absurd) == sorted(absurd)
 
 
 @given(st.integers(20, 60), st.integers(0, 1000))

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from edgewise.calibration import Calibration
-from edgewise.evaluation.calibration.fit import conformal_quantile
+from edgewise.evaluation.calibration.fit import conformal_quantiles
 from edgewise.evaluation.calibration.pairs import EdgePairs
 
 CURVE = (*(x / 100 for x in range(50, 96, 5)), 0.975, 0.99)
@@ -54,8 +54,7 @@ def _widths(width: Callable[[EdgePairs], np.ndarray]) -> Method:
 
     def fit(fitting: EdgePairs) -> Callable[[EdgePairs], Claims]:
         ratios = np.abs(fitting.errors) / np.maximum(width(fitting), 1e-6)  # of boxes without area too
-        own = np.array([[conformal_quantile(ratios[:, e], level) for e in range(4)] for level in CURVE])
-        joint = np.array([conformal_quantile(ratios.max(1), level) for level in CURVE])
+        own, joint = _by_level(ratios)
 
         def claims(pairs: EdgePairs) -> Claims:
             unit = width(pairs)
@@ -74,9 +73,14 @@ def raw(fitting: EdgePairs) -> Callable[[EdgePairs], Claims]:
 def recalibrated_quantiles(fitting: EdgePairs) -> Callable[[EdgePairs], Claims]:
     """The middle of each raw distribution, as much of it as held true edges (Kuleshov et al. 2018)."""
     needed = np.abs(2 * fitting.edges.cdf(fitting.true_xyxy.astype(fitting.edges.sides.dtype)) - 1)
-    own = np.array([[conformal_quantile(needed[:, e], level) for e in range(4)] for level in CURVE])
-    joint = np.array([conformal_quantile(needed.max(1), level) for level in CURVE])
+    own, joint = _by_level(needed)
     return lambda pairs: _of_distributions(pairs, own, joint)
+
+
+def _by_level(needed: Float[np.ndarray, "M 4"]) -> tuple[Float[np.ndarray, "L 4"], Float[np.ndarray, " L"]]:
+    """What holds each edge, and all four, with every level of CURVE, by what each of M boxes needed."""
+    own = np.array([conformal_quantiles(edge, CURVE) for edge in needed.T]).T
+    return own, np.array(conformal_quantiles(needed.max(1), CURVE))
 
 
 def _of_distributions(

@@ -4,6 +4,7 @@ Margins are ranks of errors in spreads that were fitted without their image. Wha
 not even that: `crossfit.crossfit` fits anew for each part of the images.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from edgewise.calibration import INFINITE, LEVELS, Calibration, ScoreCalibration, Source
+from edgewise.decode import sigmoid
 from edgewise.evaluation.calibration.pairs import IOU, EdgePairs, Outcome, Verdicts
 
 FOLDS = 5
@@ -28,17 +30,13 @@ def fit_calibration(outcome: Outcome, source: Source) -> Calibration:
         within = fold[pairs.image]
         unseen[within] = edges.fit(~within).spread(edges, within)
     ratios = np.abs(pairs.errors) / np.maximum(unseen, np.finfo(np.float64).tiny)
+    left, top, right, bottom = (conformal_quantiles(one, LEVELS) for one in ratios.T)
     return Calibration(
         temperature=fitted.temperature,
         scale=fitted.scale,
         floor=fitted.floor,
-        margins=(
-            conformal_margins(ratios[:, 0]),
-            conformal_margins(ratios[:, 1]),
-            conformal_margins(ratios[:, 2]),
-            conformal_margins(ratios[:, 3]),
-        ),
-        joint=conformal_margins(ratios.max(1)),
+        margins=(left, top, right, bottom),
+        joint=conformal_quantiles(ratios.max(1), LEVELS),
         score=fit_scores(outcome.verdicts),
         source=source,
     ).sealed()
@@ -146,16 +144,10 @@ def conformal_rank(count: int, level: float) -> int:
     return ceil(round((count + 1) * level, 9))
 
 
-def conformal_quantile(values: Float[np.ndarray, " M"], level: float) -> float:
-    """The value of that rank; INFINITE where there are too few."""
-    rank = conformal_rank(len(values), level)
-    return float(np.partition(values, rank - 1)[rank - 1]) if rank <= len(values) else INFINITE
-
-
-def conformal_margins(ratios: Float[np.ndarray, " M"]) -> tuple[float, ...]:
-    """At each of LEVELS the conformal rank of |error| / spread; INFINITE where there are too few."""
-    ordered = np.append(np.sort(ratios), INFINITE)
-    ranks = [conformal_rank(len(ratios), level) for level in LEVELS]
+def conformal_quantiles(values: Float[np.ndarray, " M"], levels: Sequence[float]) -> tuple[float, ...]:
+    """At each level the value of that rank; INFINITE, which none exceeds, where there are too few."""
+    ordered = np.append(np.sort(np.minimum(values, INFINITE)), INFINITE)
+    ranks = [conformal_rank(len(values), level) for level in levels]
     return tuple(float(ordered[min(rank, len(ordered)) - 1]) for rank in ranks)
 
 
@@ -171,8 +163,8 @@ def fit_scores(verdicts: Verdicts) -> ScoreCalibration | None:
     right = verdicts.right
     if right.all() or not right.any():
         return None
-    grid = 1 / (1 + np.exp(-np.linspace(-9, 9, 145)))
-    curve = _sigmoid(_terms(grid) @ _beta(verdicts.scores, right))
+    grid = sigmoid(np.linspace(-9, 9, 145))
+    curve = sigmoid(_terms(grid) @ _beta(verdicts.scores, right))
     curve = np.maximum.accumulate(curve.clip(1e-9, 1 - 1e-9)) * (1 - 1e-3) + 1e-3 * grid  # strictly rising
     return ScoreCalibration(scores=(0, *grid.tolist(), 1), precision=(0, *curve.tolist(), 1))
 
@@ -189,11 +181,12 @@ def _beta(scores: Float[np.ndarray, " K"], right: Bool[np.ndarray, " K"]) -> Flo
         columns.remove(negative[0])
 
 
-def _logistic(terms: np.ndarray, right: np.ndarray, ridge: float = 1e-3) -> np.ndarray:
+def _logistic(terms: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Weights of a logistic regression."""
+    ridge = 1e-3
     weights = np.zeros(terms.shape[1])
     for _ in range(50):
-        p = _sigmoid(terms @ weights)
+        p = sigmoid(terms @ weights)
         gradient = terms.T @ (p - right) + ridge * weights
         hessian = (terms * (p * (1 - p))[:, None]).T @ terms + ridge * np.eye(len(weights))
         step = np.linalg.solve(hessian, gradient)
@@ -208,15 +201,10 @@ def _terms(scores: np.ndarray) -> np.ndarray:
     return np.stack([np.log(s), -np.log1p(-s), np.ones_like(s)], 1)
 
 
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    sigmoid: np.ndarray = 1 / (1 + np.exp(-x.clip(-50, 50)))
-    return sigmoid
-
-
 # ── without its own image ──────────────────────────────────────────────────────────────────────────────
 
 
-def folds(num_images: int, count: int, seed: int = 0) -> list[Bool[np.ndarray, " I"]]:
-    """Which images are in each of `count` parts, drawn by `seed`: every image is in one."""
-    part: Int[np.ndarray, " I"] = np.random.default_rng(seed).permutation(num_images) % count
+def folds(num_images: int, count: int) -> list[Bool[np.ndarray, " I"]]:
+    """Which images are in each of `count` parts, always drawn alike: every image is in one."""
+    part: Int[np.ndarray, " I"] = np.random.default_rng(0).permutation(num_images) % count
     return [part == number for number in range(min(count, num_images))]

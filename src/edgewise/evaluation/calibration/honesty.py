@@ -13,6 +13,7 @@ from edgewise.evaluation.calibration import metrics as m
 from edgewise.evaluation.calibration.baselines import CURVE, NAIVE, Claims
 from edgewise.evaluation.calibration.crossfit import Claimed, in_the_raw
 from edgewise.evaluation.calibration.pairs import EdgePairs, Outcome
+from edgewise.overlaps import area
 
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}
 """COCO's, by the area of the true box in pixels."""
@@ -23,7 +24,6 @@ def honesty(
     said: Claimed,
     class_names: Sequence[str],
     layers: Mapping[str, Outcome] | None = None,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """All numbers as plain JSON values: counts, `edges`, `joint`, `sizes`, `classes`, `scores`, `methods`.
 
@@ -38,14 +38,14 @@ def honesty(
     numbers = {
         "own": said.own,
         **_counts(pairs),
-        "edges": {name: _edges(pairs, said, slice(edge, edge + 1), seed) for edge, name in enumerate(EDGES)}
-        | {"all": _edges(pairs, said, slice(0, 4), seed)},
-        "joint": _joint(pairs, said.claims[said.own], seed),
-        "sizes": {name: _group(pairs, said, rows, seed) for name, rows in groups.items() if rows.any()},
-        "classes": {name: _group(pairs, said, rows, seed) for name, rows in classes.items() if rows.any()},
+        "edges": {name: _edges(pairs, said, slice(edge, edge + 1)) for edge, name in enumerate(EDGES)}
+        | {"all": _edges(pairs, said, slice(0, 4))},
+        "joint": _joint(pairs, said.claims[said.own]),
+        "sizes": {name: _group(pairs, said, rows) for name, rows in groups.items() if rows.any()},
+        "classes": {name: _group(pairs, said, rows) for name, rows in classes.items() if rows.any()},
         "scores": _scores(outcome, said),
-        "methods": _methods(pairs, said, seed),
-        "layers": {name: _layer(one, seed) for name, one in (layers or {}).items() if len(one.pairs)},
+        "methods": _methods(pairs, said),
+        "layers": {name: _layer(one) for name, one in (layers or {}).items() if len(one.pairs)},
     }
     plain: dict[str, Any] = _plain(numbers)
     return plain
@@ -60,31 +60,31 @@ def _counts(pairs: EdgePairs) -> dict[str, int]:
     }
 
 
-def _layer(outcome: Outcome, seed: int) -> dict[str, Any]:
+def _layer(outcome: Outcome) -> dict[str, Any]:
     """What one decoder layer said, raw."""
     pairs, said = outcome.pairs, in_the_raw(outcome)
     return {
         **_counts(pairs),
-        **_edges(pairs, said, slice(0, 4), seed),
-        "joint": _joint(pairs, said.claims[said.own], seed),
+        **_edges(pairs, said, slice(0, 4)),
+        "joint": _joint(pairs, said.claims[said.own]),
         "scores": _scores(outcome, said),
     }
 
 
 def _within(pairs: EdgePairs, low: float, high: float) -> Bool[np.ndarray, " M"]:
-    area = (pairs.true_xyxy[:, 2:] - pairs.true_xyxy[:, :2]).prod(1)
-    rows: np.ndarray = (area >= low) & (area < high)
+    size = area(pairs.true_xyxy)
+    rows: np.ndarray = (size >= low) & (size < high)
     return rows
 
 
-def _group(pairs: EdgePairs, said: Claimed, rows: Bool[np.ndarray, " M"], seed: int) -> dict[str, Any]:
+def _group(pairs: EdgePairs, said: Claimed, rows: Bool[np.ndarray, " M"]) -> dict[str, Any]:
     """All four edges, and the whole box, of some pairs."""
     own = _rows(said.claims[said.own], rows)
     some = replace(said, spread=said.spread[rows], claims={said.own: own})
     return {
         "pairs": int(rows.sum()),
-        **_edges(pairs[rows], some, slice(0, 4), seed),
-        "joint": _joint(pairs[rows], own, seed),
+        **_edges(pairs[rows], some, slice(0, 4)),
+        "joint": _joint(pairs[rows], own),
     }
 
 
@@ -94,7 +94,7 @@ def _rows(claims: Claims, rows: Bool[np.ndarray, " M"]) -> Claims:
     )
 
 
-def _edges(pairs: EdgePairs, said: Claimed, edges: slice, seed: int) -> dict[str, Any]:
+def _edges(pairs: EdgePairs, said: Claimed, edges: slice) -> dict[str, Any]:
     """Of some edges together: likelihood, CRPS, spread against error, coverage and width."""
     errors, spread = pairs.errors[:, edges], said.spread[:, edges]
     bare, claims = pairs.edges.std[:, edges].astype(np.float64), said.claims[said.own]
@@ -110,14 +110,14 @@ def _edges(pairs: EdgePairs, said: Claimed, edges: slice, seed: int) -> dict[str
         "sharpness": np.sqrt(np.square(spread).mean()),
         "rmse": np.sqrt(np.square(errors).mean()),
         "spearman": m.spearman(spread.ravel(), np.abs(errors).ravel()),
-        **_coverage(held, width, pairs, seed),
+        **_coverage(held, width, pairs),
     }
 
 
-def _joint(pairs: EdgePairs, claims: Claims, seed: int) -> dict[str, Any]:
+def _joint(pairs: EdgePairs, claims: Claims) -> dict[str, Any]:
     """Of all four edges of a box at once; width is the mean over the edges."""
     held, width = joint_rows(pairs, claims)
-    return _coverage(held, width, pairs, seed)
+    return _coverage(held, width, pairs)
 
 
 def joint_rows(pairs: EdgePairs, claims: Claims) -> tuple[np.ndarray, np.ndarray]:
@@ -127,11 +127,11 @@ def joint_rows(pairs: EdgePairs, claims: Claims) -> tuple[np.ndarray, np.ndarray
     return inside.astype(np.float64), width
 
 
-def _coverage(held: np.ndarray, width: np.ndarray, pairs: EdgePairs, seed: int) -> dict[str, Any]:
+def _coverage(held: np.ndarray, width: np.ndarray, pairs: EdgePairs) -> dict[str, Any]:
     """{"coverage": {"90": …}, "width": {"90": …}} of rows [L, M] at the levels that are reported."""
     place = [CURVE.index(level) for level in m.REPORTED]
     columns = np.concatenate([held[place], width[place]]).T
-    low, high = m.interval95(m.bootstrap_means(columns, pairs.image, pairs.num_images, seed))
+    low, high = m.interval95(m.bootstrap_means(columns, pairs.image, pairs.num_images))
     values = [
         {"value": value, "low": bottom, "high": top}
         for value, bottom, top in zip(columns.mean(0), low, high, strict=True)
@@ -155,24 +155,25 @@ def _scores(outcome: Outcome, said: Claimed) -> dict[str, Any]:
     }
 
 
-def _methods(pairs: EdgePairs, said: Claimed, seed: int, level: float = 0.9) -> dict[str, Any]:
+def _methods(pairs: EdgePairs, said: Claimed) -> dict[str, Any]:
     """Each method at 90 %: what it claims, and how wide it is where it holds just 90 % of the boxes.
 
     `narrower`: by how much ours is, at equal coverage, than the best of the naive ones that are there.
     """
-    place, found, drawn = CURVE.index(level), {}, {}
+    level, found, drawn = 0.9, {}, {}
+    place = CURVE.index(level)
     for name, claims in said.claims.items():
         held, width = joint_rows(pairs, claims)
-        draws = m.bootstrap_means(np.concatenate([held, width]).T, pairs.image, pairs.num_images, seed)
+        draws = m.bootstrap_means(np.concatenate([held, width]).T, pairs.image, pairs.num_images)
         count = len(CURVE)
         drawn[name] = np.array([width_at(level, one[:count], one[count:]) for one in draws])
         edges = m.inside(pairs.true_xyxy, claims.low, claims.high)[place]
         found[name] = {
             "edge_coverage": edges.mean(),
             "edge_width": (claims.high - claims.low)[place].mean(),
-            "joint_coverage": _with_bounds(held[place].mean(), draws[:, place]),
-            "joint_width": _with_bounds(width[place].mean(), draws[:, count + place]),
-            "equal_coverage_width": _with_bounds(width_at(level, held.mean(1), width.mean(1)), drawn[name]),
+            "joint_coverage": with_bounds(held[place].mean(), draws[:, place]),
+            "joint_width": with_bounds(width[place].mean(), draws[:, count + place]),
+            "equal_coverage_width": with_bounds(width_at(level, held.mean(1), width.mean(1)), drawn[name]),
         }
     naive = [name for name in NAIVE if name in found]
     if naive:
@@ -180,7 +181,7 @@ def _methods(pairs: EdgePairs, said: Claimed, seed: int, level: float = 0.9) -> 
         ours = found[said.own]
         share = 1 - ours["equal_coverage_width"]["value"] / found[best]["equal_coverage_width"]["value"]
         ours["best_naive"] = best
-        ours["narrower"] = _with_bounds(share, 1 - drawn[said.own] / drawn[best])
+        ours["narrower"] = with_bounds(share, 1 - drawn[said.own] / drawn[best])
     return found
 
 
@@ -191,7 +192,8 @@ def width_at(level: float, coverage: Float[np.ndarray, " L"], width: Float[np.nd
     return float(np.interp(level, coverage, width))
 
 
-def _with_bounds(value: float, draws: Float[np.ndarray, " draws"]) -> dict[str, float]:
+def with_bounds(value: float, draws: Float[np.ndarray, " draws"]) -> dict[str, float]:
+    """A number with the two that bound 95 % of its bootstrap; nan where every draw is."""
     if np.isnan(draws).all():
         return {"value": value, "low": nan, "high": nan}
     low, high = m.interval95(draws)

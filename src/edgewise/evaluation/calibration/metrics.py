@@ -5,7 +5,7 @@ from math import nan
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from edgewise.evaluation.calibration.pairs import EdgePairs, Verdicts
+from edgewise.evaluation.calibration.pairs import IOU, EdgePairs, Verdicts
 
 REPORTED = (0.5, 0.8, 0.9, 0.95)  # levels of coverage and width
 LEAST_DENSITY = 1e-3  # a side of the initial box: what an edge beyond all bins is taken to have
@@ -134,7 +134,7 @@ def _binned_error(scores: np.ndarray, wanted: np.ndarray, bins: int) -> float:
     return float(np.abs(gap).sum() / len(scores))
 
 
-def lrp(verdicts: Verdicts, label: int, iou: float = 0.5) -> tuple[float, float]:
+def lrp(verdicts: Verdicts, label: int) -> tuple[float, float]:
     """Least localisation-recall-precision error of a class, and the score threshold that gives it.
 
     LRP (Oksuz et al., TPAMI 2022) = (Σ over found of (1 - IoU) / (1 - 0.5) + false + missed) / (found + false
@@ -145,7 +145,7 @@ def lrp(verdicts: Verdicts, label: int, iou: float = 0.5) -> tuple[float, float]
     scores, found = verdicts.scores[own][order], verdicts.iou[own][order]
     right, count = found > 0, int((verdicts.true_label == label).sum())
     hits = np.cumsum(right)
-    located = np.cumsum(np.where(right, (1 - found) / (1 - iou), 0))
+    located = np.cumsum(np.where(right, (1 - found) / (1 - IOU), 0))
     false, missed = np.arange(1, len(scores) + 1) - hits, count - hits
     error = (located + false + missed) / np.maximum(hits + false + missed, 1)
     last_of_equals = np.append(np.diff(scores) != 0, True)[: len(scores)]
@@ -166,12 +166,12 @@ def olrp(verdicts: Verdicts) -> float:
 
 
 def bootstrap_means(
-    values: Float[np.ndarray, "M k"], image: Int[np.ndarray, " M"], num_images: int, seed: int = 0
+    values: Float[np.ndarray, "M k"], image: Int[np.ndarray, " M"], num_images: int
 ) -> Float[np.ndarray, "draws k"]:
     """Means of the columns over DRAWS sets of images, drawn with replacement; rows belong to images."""
     sums = np.zeros((num_images, values.shape[1] + 1))
     np.add.at(sums, image, np.concatenate([values, np.ones((len(values), 1))], 1))
-    times = np.random.default_rng(seed).multinomial(num_images, np.full(num_images, 1 / num_images), DRAWS)
+    times = np.random.default_rng(0).multinomial(num_images, np.full(num_images, 1 / num_images), DRAWS)
     drawn = times @ sums
     means: np.ndarray = drawn[:, :-1] / np.maximum(drawn[:, -1:], 1)
     return means

@@ -12,7 +12,7 @@ from edgewise.edges import EdgeDistributions
 from edgewise.evaluation.f1 import MAX_DETECTIONS
 from edgewise.evaluation.matching import NO_TRUTH, Truth, match, to_xywh, to_xyxy
 from edgewise.evaluation.run import AnnotatedImages, Predict, labels_of, looked_at, truths_of
-from edgewise.overlaps import iou
+from edgewise.overlaps import area, iou, sides
 from edgewise.sample import Sample
 
 PredictLayers = Callable[[list[np.ndarray]], Sequence[Sequence[Detections]]]  # as Predict, every layer's
@@ -66,14 +66,13 @@ class EdgePairs:
     @property
     def root_area(self) -> Float[np.ndarray, " M"]:
         """√(width · height) of the detections in pixels."""
-        root: np.ndarray = np.sqrt(self.sides[:, :2].prod(1))
+        root: np.ndarray = np.sqrt(area(self.boxes_xyxy))
         return root
 
     @property
     def sides(self) -> Float[np.ndarray, "M 4"]:
         """Width, height, width, height of the detections in pixels."""
-        sides: np.ndarray = np.tile(self.boxes_xyxy[:, 2:] - self.boxes_xyxy[:, :2], 2)
-        return sides
+        return sides(self.boxes_xyxy)
 
 
 @dataclass(frozen=True, eq=False)

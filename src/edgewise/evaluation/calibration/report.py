@@ -47,10 +47,10 @@ class Honesty:
             table.add_column(f"{level:.0%}", justify="right", no_wrap=True)
         rows = [*self.numbers["edges"].items(), ("joint", self.numbers["joint"])]
         for name, one in rows:
-            held = [f"{_percent(c['value'])} [dim]{_bounds(c)}[/]" for c, _ in _pairs_of(one)]
+            held = [f"{percent(c['value'])} [dim]{_bounds(c)}[/]" for c, _ in _pairs_of(one)]
             table.add_row(name, *held)
             table.add_row(
-                "", *(f"{_number(width['value'], 1)} px" for _, width in _pairs_of(one)), style="dim"
+                "", *(f"{number(width['value'], 1)} px" for _, width in _pairs_of(one)), style="dim"
             )
         return table
 
@@ -91,7 +91,7 @@ SCORE_COLUMNS = {"D-ECE": "d_ece", "LaECE₀": "la_ece", "oLRP": "olrp"}
 def in_words(numbers: dict[str, Any]) -> str:
     """«90 % intervals hold 89.9 % of edges (15.2 px), 90.7 % of boxes (27.7 px)»; raw ones are called so."""
     (held, width), (all_held, all_width) = (
-        (f"{_percent(one['coverage']['90']['value'])} %", f"{_number(one['width']['90']['value'], 1)} px")
+        (f"{percent(one['coverage']['90']['value'])} %", f"{number(one['width']['90']['value'], 1)} px")
         for one in (numbers["edges"]["all"], numbers["joint"])
     )
     kind = "raw 90 % intervals" if numbers["own"] == RAW else "90 % intervals"
@@ -123,14 +123,14 @@ def markdown(numbers: dict[str, Any]) -> str:
         narrower = own["narrower"]
         lines += [
             "",
-            f"At equal coverage joint intervals are {_percent(narrower['value'])} % narrower "
-            f"({_percent(narrower['low'])} to {_percent(narrower['high'])}) than the best naive ones "
+            f"At equal coverage joint intervals are {percent(narrower['value'])} % narrower "
+            f"({percent(narrower['low'])} to {percent(narrower['high'])}) than the best naive ones "
             f"({own['best_naive']}).",
         ]
     lines += [
         "",
         f"Scores: D-ECE {_score(numbers, 'd_ece')}; LaECE₀ {_score(numbers, 'la_ece')}; "
-        f"oLRP {_number(scores['olrp'], 3)}.",
+        f"oLRP {number(scores['olrp'], 3)}.",
     ]
     if numbers["layers"]:
         levels = [f"{level:.0%}" for level in REPORTED]
@@ -155,8 +155,8 @@ def _columns(numbers: dict[str, Any]) -> dict[str, str]:
 
 def _score(numbers: dict[str, Any], key: str) -> str:
     scores = numbers["scores"]
-    bare = f"{_number(scores[key + '_raw'], 3)} raw"
-    return bare if numbers["own"] == RAW else f"{bare}, {_number(scores[key], 3)} calibrated"
+    bare = f"{number(scores[key + '_raw'], 3)} raw"
+    return bare if numbers["own"] == RAW else f"{bare}, {number(scores[key], 3)} calibrated"
 
 
 def _pairs_of(one: dict[str, Any]) -> Iterator[tuple[dict[str, float], dict[str, float]]]:
@@ -164,11 +164,11 @@ def _pairs_of(one: dict[str, Any]) -> Iterator[tuple[dict[str, float], dict[str,
 
 
 def _held(one: dict[str, float]) -> str:
-    return f"{_percent(one['value'])} ({_bounds(one)})"
+    return f"{percent(one['value'])} ({_bounds(one)})"
 
 
 def _bounds(one: dict[str, float]) -> str:
-    return f"{_percent(one['low'])}–{_percent(one['high'])}"
+    return f"{percent(one['low'])}–{percent(one['high'])}"
 
 
 def _distribution_rows(numbers: dict[str, Any]) -> Iterator[list[str]]:
@@ -179,7 +179,7 @@ def _distribution_rows(numbers: dict[str, Any]) -> Iterator[list[str]]:
         yield [
             name,
             str(one["pairs"]),
-            *(_number(one[key], 2) for key in keys),
+            *(number(one[key], 2) for key in keys),
             _held(one["coverage"]["90"]),
             _held(one["joint"]["coverage"]["90"]) if "joint" in one else "–",
         ]
@@ -190,10 +190,10 @@ def _layer_rows(numbers: dict[str, Any]) -> Iterator[list[str]]:
         yield [
             name,
             str(one["pairs"]),
-            *(_percent(held["value"]) for held, _ in _pairs_of(one)),
-            _percent(one["joint"]["coverage"]["90"]["value"]),
-            *(_number(one[key], 2) for key in RAW_COLUMNS.values()),
-            *(_number(one["scores"][key], 3) for key in SCORE_COLUMNS.values()),
+            *(percent(held["value"]) for held, _ in _pairs_of(one)),
+            percent(one["joint"]["coverage"]["90"]["value"]),
+            *(number(one[key], 2) for key in RAW_COLUMNS.values()),
+            *(number(one["scores"][key], 3) for key in SCORE_COLUMNS.values()),
         ]
 
 
@@ -202,11 +202,11 @@ def _method_rows(numbers: dict[str, Any]) -> Iterator[list[str]]:
         joint, equal = one["joint_width"], one["equal_coverage_width"]
         yield [
             f"**{name}**" if name == numbers["own"] else name,
-            _percent(one["edge_coverage"]),
-            _number(one["edge_width"], 1),
+            percent(one["edge_coverage"]),
+            number(one["edge_width"], 1),
             _held(one["joint_coverage"]),
-            _number(joint["value"], 1),
-            f"{_number(equal['value'], 1)} ({_number(equal['low'], 1)}–{_number(equal['high'], 1)})",
+            number(joint["value"], 1),
+            f"{number(equal['value'], 1)} ({number(equal['low'], 1)}–{number(equal['high'], 1)})",
         ]
 
 
@@ -215,9 +215,10 @@ def _table(head: list[str], rows: Iterator[list[str]]) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """Of a share; a dash where undefined."""
     return "–" if value is None else f"{100 * value:.1f}"
 
 
-def _number(value: float | None, digits: int) -> str:
+def number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
