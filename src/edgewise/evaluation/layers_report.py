@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from edgewise.evaluation.layers import LEAST_SAVED, MOST_LOST, Point, Profile, recommended
-from edgewise.extras import require
+from edgewise.evaluation.plots import panels
 
 COLUMNS = ("layers", "queries", "AP", "AP50", "AP75", "lost", "ms", "saved", "whole", "twice", "ρ")
 COVERED = ("held", "all")
@@ -108,10 +108,9 @@ def _number(value: float, digits: int) -> str:
 def plot(found: Profile, path: str | Path) -> None:
     """Writes AP over the decoder's time: a line a number of queries, a dot a layer, and the dynamic exit.
 
-    What a recommended point must reach is shaded; a ring marks the ones recommended. Needs the extra `train`.
+    What a recommended point must reach is shaded; a ring marks the ones recommended.
     """
-    figure = require("matplotlib.figure", "train").Figure(figsize=(8, 5), dpi=120, layout="constrained")
-    axes, whole = figure.subplots(), found.whole
+    (figure, (axes,)), whole = panels(1, (8.0, 5.0), 120), found.whole
     lines = groupby(sorted(found.cuts, key=lambda one: -one.queries), key=lambda one: one.queries)
     for index, (queries, points) in enumerate(lines):
         own = sorted(points, key=lambda one: one.layers)
@@ -130,8 +129,6 @@ def plot(found: Profile, path: str | Path) -> None:
     axes.secondary_xaxis("top", functions=_shifted(whole.whole_ms - whole.decoder_ms)).set_xlabel(
         "whole, ms an image", fontsize="small", color="0.4"
     )
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower right", frameon=False, fontsize="small")
     figure.savefig(path)
 

@@ -1,4 +1,4 @@
-"""Two pictures of a Metrics: precision over recall, and F1 over the score threshold."""
+"""Two pictures of a Metrics: precision over recall, F1 over the score threshold; and how ours look."""
 
 from math import isnan
 from pathlib import Path
@@ -50,13 +50,22 @@ def _best(one: ClassMetrics | Metrics) -> str:
     return _number("F1", one.best_f1) + at
 
 
+def panels(columns: int, inches: tuple[float, float], dpi: int, share: bool = False) -> tuple[Any, Any]:
+    """A figure of its own and a row of axes: pyplot's global state and the screen stay out of it.
+
+    With `share`, the axes have one scale. Needs the extra `evaluate`.
+    """
+    figure = require("matplotlib.figure", "evaluate").Figure(figsize=inches, dpi=dpi, layout="constrained")
+    row = figure.subplots(1, columns, squeeze=False, sharex=share, sharey=share)[0]
+    for axes in row:
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, row
+
+
 def _canvas(x: str, y: str) -> tuple[Any, Any]:
-    """A figure of its own: pyplot's global state and the screen stay out of it."""
-    figure = require("matplotlib.figure", "evaluate").Figure(figsize=(8, 5), dpi=120, layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = panels(1, (8.0, 5.0), 120)
     axes.set(xlabel=x, ylabel=y, xlim=(0, 1), ylim=(0, 1.02))
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from edgewise.data.scenes import SceneDataset
 from edgewise.evaluation.calibration.metrics import spearman
 from edgewise.evaluation.calibration.pairs import EdgePairs
-from edgewise.extras import require
+from edgewise.evaluation.plots import panels
+from edgewise.overlaps import area, sides
 
 SIZES = (30.0, 42.0, 58.0, 80.0)
 """Bounds of size groups, roots of areas in pixels: a third of all objects lies between two of them."""
@@ -41,12 +42,11 @@ class Ambiguity:
     @property
     def sides(self) -> Float[np.ndarray, "M 4"]:
         """How long the box is across each edge: width, height, width, height."""
-        sides: np.ndarray = np.tile(self.true_boxes[:, 2:] - self.true_boxes[:, :2], 2)
-        return sides
+        return sides(self.true_boxes)
 
     def groups(self) -> dict[str, Bool[np.ndarray, "M 4"]]:
         """The whole edges of the boxes of each size, by name."""
-        size = np.sqrt(self.sides[:, :1] * self.sides[:, 1:2])
+        size = np.sqrt(area(self.true_boxes))[:, None]
         bounds = pairwise((0.0, *SIZES[1:-1], np.inf))
         names = [f"{low:g}–{high:g} px" for low, high in pairwise(SIZES)]
         return {
@@ -76,10 +76,7 @@ class Ambiguity:
 
     def plot(self, path: str | Path) -> None:
         """Writes predicted over true spread, a panel a size group, with medians of tenths and ρ."""
-        figure = require("matplotlib.figure", "train").Figure(
-            figsize=(11, 4.1), dpi=140, layout="constrained"
-        )
-        row = figure.subplots(1, len(SIZES) - 1, sharex=True, sharey=True)
+        figure, row = panels(len(SIZES) - 1, (11.0, 4.1), 140, share=True)
         found = self.correlations()
         for axes, (group, rows) in zip(row, self.groups().items(), strict=True):
             true, predicted = self.true[rows], self.predicted[rows]
@@ -100,8 +97,6 @@ class Ambiguity:
                 axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
                 axis.set_ticks([], minor=True)
             axes.set_xlabel("true standard deviation of the edge, px")
-            axes.grid(alpha=0.25)
-            axes.spines[["top", "right"]].set_visible(False)
         row[0].set_ylabel("predicted standard deviation, px")
         row[0].legend(frameon=False, loc="upper left", fontsize=8)
         figure.savefig(path)

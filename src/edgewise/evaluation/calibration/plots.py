@@ -7,11 +7,11 @@ import numpy as np
 
 from edgewise.edges import EDGES
 from edgewise.evaluation.calibration import metrics as m
-from edgewise.evaluation.calibration.baselines import CURVE, RAW, Claims
+from edgewise.evaluation.calibration.baselines import CURVE, RAW
 from edgewise.evaluation.calibration.crossfit import OURS, Claimed
 from edgewise.evaluation.calibration.honesty import joint_rows
 from edgewise.evaluation.calibration.pairs import EdgePairs, Outcome
-from edgewise.extras import require
+from edgewise.evaluation.plots import panels
 
 DIAGRAMS = {
     "reliability.png": "How often intervals hold what they claim to hold",
@@ -43,7 +43,7 @@ def reliability_diagram(pairs: EdgePairs, said: Claimed, path: str | Path) -> No
 
     The band holds 95 % of the bootstrap over images; what is below the diagonal claims too much.
     """
-    figure, (left, right) = _figure(2)
+    figure, (left, right) = panels(2, (10.0, 4.6), 150)
     own = said.claims[said.own]
     for edge, name in enumerate(EDGES):
         held = m.inside(pairs.true_xyxy, own.low, own.high)[..., edge].mean(1)
@@ -71,21 +71,16 @@ def _banded(axes: Any, rows: np.ndarray, pairs: EdgePairs, name: str, label: str
 
 def coverage_width_plot(pairs: EdgePairs, said: Claimed, path: str | Path) -> None:
     """Writes the mean width of each method's joint intervals over what they hold: lower is better."""
-    figure, (axes,) = _figure(1)
+    figure, (axes,) = panels(1, (5.0, 4.6), 150)
+    place, top = CURVE.index(0.9), 0.0
     for name, claims in said.claims.items():
-        held, width = joint_rows(pairs, claims)
+        held, width = (rows.mean(1) for rows in joint_rows(pairs, claims))
         own = name == said.own
-        axes.plot(
-            held.mean(1),
-            width.mean(1),
-            color=COLOURS[name],
-            linewidth=2.4 if own else 1.2,
-            zorder=4 if own else 3,
-            label=name,
-        )
-        _dot(axes, pairs, claims, COLOURS[name])
+        look = {"color": COLOURS[name], "linewidth": 2.4 if own else 1.2, "zorder": 4 if own else 3}
+        axes.plot(held, width, label=name, **look)
+        axes.plot(held[place], width[place], "o", color=COLOURS[name], markersize=5, zorder=5)
+        top = max(top, float(width[CURVE.index(0.95)]))
     axes.axvline(0.9, color="black", linewidth=0.8, linestyle=":")
-    top = max(float(joint_rows(pairs, one)[1].mean(1)[CURVE.index(0.95)]) for one in said.claims.values())
     axes.set(xlim=(0.4, 1), ylim=(0, 1.25 * top), xlabel="boxes whose four edges are held")
     axes.set_ylabel("mean width of the joint intervals, px")
     axes.set_title("Width at equal coverage · dots: where 90 % are claimed", loc="left", fontsize=10)
@@ -93,15 +88,9 @@ def coverage_width_plot(pairs: EdgePairs, said: Claimed, path: str | Path) -> No
     figure.savefig(path)
 
 
-def _dot(axes: Any, pairs: EdgePairs, claims: Claims, colour: str) -> None:
-    held, width = joint_rows(pairs, claims)
-    place = CURVE.index(0.9)
-    axes.plot(held[place].mean(), width[place].mean(), "o", color=colour, markersize=5, zorder=5)
-
-
 def spread_error_plot(pairs: EdgePairs, said: Claimed, path: str | Path) -> None:
     """Writes the error, root mean square, of tenths of all edges by rising spread, before and after."""
-    figure, (axes,) = _figure(1)
+    figure, (axes,) = panels(1, (5.0, 4.6), 150)
     spreads = {RAW: pairs.edges.std.astype(np.float64), said.own: said.spread}
     ends = []
     for name, spread in spreads.items():
@@ -116,14 +105,3 @@ def spread_error_plot(pairs: EdgePairs, said: Claimed, path: str | Path) -> None
     axes.set_title("Tenths of all edges, the surest first", loc="left", fontsize=10)
     axes.legend(frameon=False, loc="upper left", fontsize=8)
     figure.savefig(path)
-
-
-def _figure(columns: int) -> tuple[Any, Any]:
-    """A figure of its own: pyplot's global state and the screen stay out of it."""
-    make = require("matplotlib.figure", "train").Figure
-    figure = make(figsize=(5 * columns, 4.6), dpi=150, layout="constrained")
-    row = figure.subplots(1, columns, squeeze=False)[0]
-    for axes in row:
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure, row
