@@ -5,12 +5,14 @@ All lines are axis-aligned rectangles that cover each pixel by its exact share, 
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from math import ceil, floor, hypot, log10
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from edgewise import overlaps
 from edgewise.detections import Detection, Detections
 from edgewise.edges import EDGES
 
@@ -20,6 +22,7 @@ Text = tuple[float, float, str, str, Colour]  # x, y, anchor, what it says
 
 LEVEL = 0.9  # of the intervals that are drawn
 SHOWN_MASS = 0.003  # bins of less do not widen an axis
+TALL = "Ag"  # as high and as deep as letters go
 
 DARK: Colour = (20, 20, 20)
 GREY: Colour = (110, 110, 110)
@@ -195,25 +198,35 @@ def _coverage(start: float, end: float, length: int) -> tuple[slice, Float[np.nd
 
 def _draw_tags(picture: Image.Image, tags: Sequence[tuple[str, Colour, Rectangle]]) -> None:
     """A text at each box, the first ones on top: at the corner where it covers least of those before it."""
-    pen, font, line = ImageDraw.Draw(picture), _font(picture.size), _line_width(picture.size)
-    _, top, _, bottom = pen.textbbox((0, 0), "Ag", font=font)  # one height for all tags
-    height, taken = bottom - top + 2 * line, list[Rectangle]()
+    taken = list[Rectangle]()
     for text, _, box in tags:
-        width = pen.textlength(text, font=font) + 4 * line
-        places = list(_places(box, width, height, line, picture.size))
-        covered = [sum(_common(place, one) for one in taken) for place in places]
-        taken.append(places[covered.index(min(covered))])
-    for (text, own, _), (x1, y1, x2, y2) in reversed(list(zip(tags, taken, strict=True))):
-        pen.rectangle((round(x1), round(y1), round(x2), round(y2)), fill=own)
-        bright = float(np.dot(own, (0.299, 0.587, 0.114))) > 100  # where dark on it reads better than light
-        at = (round(x1 + 2 * line), round(y1 + line - top))
-        pen.text(at, text, fill=DARK if bright else LIGHT, font=font)
+        places = list(_places(box, *_tag_size(text, picture.size), picture.size))
+        both = overlaps.common(np.array(places)[:, None], np.array(taken).reshape(-1, 4))
+        taken.append(places[overlaps.area(both).sum(1).argmin()])
+    for (text, own, _), place in reversed(list(zip(tags, taken, strict=True))):
+        _draw_tag(picture, text, own, place)
 
 
-def _places(
-    box: Rectangle, width: float, height: float, line: float, size: tuple[int, int]
-) -> Iterable[Rectangle]:
+def _tag_size(text: str, size: tuple[int, int]) -> tuple[float, float]:
+    """Width and height of a text's tag, the same height for all, on an image of (width, height)."""
+    font, line = _font(size), _line_width(size)
+    _, top, _, bottom = font.getbbox(TALL)
+    return font.getlength(text) + 4 * line, bottom - top + 2 * line
+
+
+def _draw_tag(picture: Image.Image, text: str, ground: Colour, place: Rectangle) -> None:
+    """A text on its ground, which fills `place`."""
+    pen, font, line = ImageDraw.Draw(picture), _font(picture.size), _line_width(picture.size)
+    x1, y1, x2, y2 = place
+    pen.rectangle((round(x1), round(y1), round(x2), round(y2)), fill=ground)
+    bright = float(np.dot(ground, (0.299, 0.587, 0.114))) > 100  # where dark on it reads better than light
+    at = (round(x1 + 2 * line), round(y1 + line - font.getbbox(TALL)[1]))
+    pen.text(at, text, fill=DARK if bright else LIGHT, font=font)
+
+
+def _places(box: Rectangle, width: float, height: float, size: tuple[int, int]) -> Iterable[Rectangle]:
     """Where a tag of a box may lie, the best first: above it, below it, inside, always in the image."""
+    line = _line_width(size)
     left, top, right, bottom = _grown(box, line / 2)
     inside = max(top, 0.0) + line
     above = top - height if top >= height else inside
@@ -224,21 +237,11 @@ def _places(
             yield x, y, x + width, y + height
 
 
-def _common(a: Rectangle, b: Rectangle) -> float:
-    """The area that two rectangles share."""
-    return max(min(a[2], b[2]) - max(a[0], b[0]), 0.0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0.0)
-
-
 def _draw_legend(picture: Image.Image, text: str) -> None:
     """A line of text in the lower left corner, where the image has the room."""
-    pen, font, line = ImageDraw.Draw(picture), _font(picture.size), _line_width(picture.size)
-    _, top, _, bottom = pen.textbbox((0, 0), "Ag", font=font)
-    width, height = pen.textlength(text, font=font) + 4 * line, bottom - top + 2 * line
-    if width > picture.width / 2:
-        return
-    y = picture.height - height
-    pen.rectangle((0, round(y), round(width), picture.height), fill=DARK)
-    pen.text((round(2 * line), round(y + line - top)), text, fill=LIGHT, font=font)
+    width, height = _tag_size(text, picture.size)
+    if width <= picture.width / 2:
+        _draw_tag(picture, text, DARK, (0.0, picture.height - height, width, float(picture.height)))
 
 
 def _em(size: tuple[int, ...]) -> float:
@@ -246,6 +249,7 @@ def _em(size: tuple[int, ...]) -> float:
     return max(12.0, hypot(*size) / 60)
 
 
+@lru_cache
 def _font(size: tuple[int, ...]) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(_em(size))
 

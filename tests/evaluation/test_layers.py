@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from edgewise.calibration import LEVELS, Calibration, Source
+from edgewise.calibration import LEVELS
 from edgewise.detections import Detections
 from edgewise.edges import EdgeDistributions
 from edgewise.evaluation.layers import (
@@ -27,6 +27,7 @@ from edgewise.evaluation.layers import (
 from edgewise.evaluation.layers_report import markdown, table, write_profile
 from edgewise.predict.layers import Steps, Times
 from tests.evaluation.fakes import NAMES, FakeDataset
+from tests.test_detections import promise
 
 WHOLE = Point(3.0, 300, 0.0, 0.6, 0.8, 0.7, 0.01, 20.0, 50.0, saved=0.0, lost=0.0, rank_correlation=0.3)
 
@@ -185,14 +186,7 @@ def test_exits(made: Profile) -> None:
 
 def test_calibrated_intervals_are_counted_after_each_layer() -> None:
     margins = tuple(min(9.0, 1 + level) for level in LEVELS)  # 1.9 spreads at 90 %
-    calibration = Calibration(
-        temperature=(1, 1, 1, 1),
-        scale=(1, 1, 1, 1),
-        floor=(0, 0, 0, 0),
-        margins=(margins,) * 4,
-        joint=margins,
-        source=Source(data="", split="val", date="2026-01-01", images=4, pairs=3, threshold=0.5),
-    )
+    calibration = promise(margins=(margins,) * 4, joint=margins)
     one = profile(DATA, predict, TIMES, np.array([0.5, 0.5]), calibration=calibration)
     held = {cut.layers: (cut.coverage, cut.joint_coverage) for cut in one.cuts if cut.queries == 10}
     assert held[3] == held[2] == (1.0, 1.0)  # 1.9 spreads are 5.4 pixels

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from edgewise.calibration import INFINITE, LEVELS, Calibration, Source
+from edgewise.calibration import INFINITE, LEVELS, Calibration
 from edgewise.detections import Detections
+from tests.test_detections import promise
 
 NAMES = ("dog", "cat")
 Row = tuple[int, float, tuple[float, float, float, float]]
@@ -12,14 +13,7 @@ Row = tuple[int, float, tuple[float, float, float, float]]
 def calibration(steep: float = 2.0, known: float = 1.0) -> Calibration:
     """Margins of `steep` x level, up to the level `known`; temperature and scale change nothing."""
     row = tuple(steep * level if level <= known else INFINITE for level in LEVELS)
-    return Calibration(
-        temperature=(1, 1, 1, 1),
-        scale=(1, 1, 1, 1),
-        floor=(0, 0, 0, 0),
-        margins=(row, row, row, row),
-        joint=row,
-        source=Source(data="", split="val", date="2026-01-01", images=1, pairs=1, threshold=0.5),
-    )
+    return promise(margins=(row,) * 4, joint=row)
 
 
 def detections(

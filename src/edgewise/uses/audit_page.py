@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
 from edgewise.draw import DARK, LIGHT, PALETTE, Colour
+from edgewise.edges import EDGES
 from edgewise.evaluation.run import AnnotatedImages
 from edgewise.report import Picture, Table, write_report
 from edgewise.uses.audit import KINDS, Audit, Box, Odd, Suspect
@@ -38,11 +39,7 @@ COLUMNS = (
     "by_chance",
     "cause",
     "score",
-    *(
-        f"{what}_{edge}"
-        for what in ("annotated", "predicted", "spread", "probability")
-        for edge in ("left", "top", "right", "bottom")
-    ),
+    *(f"{what}_{edge}" for what in ("annotated", "predicted", "spread", "probability") for edge in EDGES),
 )
 
 
