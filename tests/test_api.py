@@ -207,6 +207,8 @@ def test_saved_and_loaded_it_predicts_the_same(image: np.ndarray, tmp_path: Path
     assert (loaded.class_names, loaded.category_ids, loaded.config) == (NAMES, None, det.config)
     assert loaded.trained == "detector"
     assert not loaded.model.training
+    assert loaded.file_bytes == (tmp_path / "rgb.safetensors").stat().st_size
+    assert loaded.at(queries=5).file_bytes is None  # that is another detector
 
 
 def test_saved_and_loaded_it_promises_the_same(image: np.ndarray, tmp_path: Path) -> None:

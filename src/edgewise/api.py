@@ -195,7 +195,7 @@ class Detector(BaseDetector):
         calibration are of the last layer's scores and edges: without it they are gone.
         """
         other = copy.copy(self)
-        other.model = self.model.at(layers, queries, exit)
+        other.model, other.ref = self.model.at(layers, queries, exit), None  # it is no longer its file
         if other._origin is not None:
             other._origin = replace(other._origin, metrics=None)  # those of the whole
         if other.config.decoder.num_layers < self.config.decoder.num_layers:
