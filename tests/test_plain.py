@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from edgewise.plain import from_plain
+from edgewise.plain import from_plain, versioned
 
 
 @dataclass(frozen=True)
@@ -65,3 +65,17 @@ def test_what_does_not_fit_is_said_with_its_place(values: object, message: str) 
     with pytest.raises(ValueError) as caught:
         from_plain(Outer, values, "file")
     assert str(caught.value) == message
+
+
+def test_a_text_says_its_version() -> None:
+    assert versioned('{"version": 2, "a": 1}', 2, "file", "save it") == {"version": 2, "a": 1}
+    for text in ("{", "[1]", "{}", b"\xff"):
+        with pytest.raises(
+            ValueError, match=r"^file: not JSON with a version: .*; the file was altered, save "
+        ):
+            versioned(text, 2, "file", "save it")
+    for version, latest, reads in ((3, 2, "1 to 2"), (0, 1, "1"), ('"1"', 1, "1")):
+        with pytest.raises(
+            ValueError, match=f", but this edgewise reads {reads}; update it with pip install"
+        ):
+            versioned(f'{{"version": {version}}}', latest, "file", "save it")

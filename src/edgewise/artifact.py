@@ -25,7 +25,9 @@ Out, head "raw": nothing is done after the decoder; `edgewise.decode` does it in
 """
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -33,7 +35,7 @@ from jaxtyping import Float64
 
 from edgewise.bins import bin_values
 from edgewise.calibration import Calibration
-from edgewise.plain import from_plain
+from edgewise.plain import from_plain, versioned
 from edgewise.preprocess import Preprocessing
 from edgewise.sizes import check_size
 from edgewise.thresholds import Thresholds
@@ -136,19 +138,13 @@ def read_artifact(text: str | None, where: str) -> Artifact:
             f"{where}: no edgewise metadata, so it says nothing of its classes and its input; expected one "
             "that `edgewise export` wrote"
         )
-    try:
-        values = json.loads(text)
-        version = values["version"]
-    except (ValueError, TypeError, KeyError):
-        raise ValueError(
-            f"{where}: its edgewise metadata are no JSON with a version: {text[:60]!r}; export it anew"
-        ) from None
-    if version != VERSION:
-        raise ValueError(
-            f"{where}: metadata of version {version!r}, but this edgewise reads {VERSION}; "
-            "update it with pip install -U edgewise, or export anew"
-        )
-    artifact = from_plain(Artifact, values, where)
+    artifact = from_plain(Artifact, versioned(text, VERSION, f"{where}: its metadata", "export it"), where)
     if artifact.calibration is not None:
         artifact.calibration.check_seal(where)
     return artifact
+
+
+def parts(path: Path) -> list[Path]:
+    """The files of an artifact, that of its name first: IR keeps weights apart (.bin of .xml)."""
+    named = re.fullmatch(r"(.+)\.xml(\.rejected)?", path.name, re.IGNORECASE)
+    return [path, path.with_name(f"{named[1]}.bin{named[2] or ''}")] if named else [path]

@@ -4,6 +4,7 @@ What an exported file carries (calibration, thresholds, its metadata) is datacla
 that a small runtime reads it; pydantic, which reads a checkpoint's header, takes them as they are.
 """
 
+import json
 import types
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -11,6 +12,27 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from edgewise.spelling import unknown
 
 D = TypeVar("D")
+
+
+def versioned(text: str | bytes, latest: int, where: str, anew: str) -> dict[str, Any]:
+    """The values of a JSON that says its version, from 1 to `latest`.
+
+    ValueError, naming `where`, for other text, which the user shall `anew`, and for a later version.
+    """
+    try:
+        values: dict[str, Any] = json.loads(text)
+        version = values["version"]
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(
+            f"{where}: not JSON with a version: {text[:60]!r}; the file was altered, {anew} anew"
+        ) from None
+    if version not in range(1, latest + 1):
+        reads = "1" if latest == 1 else f"1 to {latest}"
+        raise ValueError(
+            f"{where}: version {version!r}, but this edgewise reads {reads}; "
+            "update it with pip install -U edgewise"
+        )
+    return values
 
 
 def from_plain(kind: type[D], values: object, where: str) -> D:

@@ -1,6 +1,5 @@
 """Our file: one safetensors file that is the whole detector, with a versioned JSON header."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from edgewise.calibration import Calibration
 from edgewise.checkpoint.atomic import atomic_write
 from edgewise.checkpoint.contents import Checkpoint
 from edgewise.config import ModelConfig, Settings, parse_settings
+from edgewise.plain import versioned
 from edgewise.preprocess import Preprocessing
 from edgewise.seen import SeenImages
 from edgewise.thresholds import Thresholds
@@ -159,19 +159,8 @@ def _text(path: str | Path) -> str | None:
 
 
 def _header(text: str) -> Header:
-    try:
-        values = json.loads(text)
-        version = values["version"]
-    except (ValueError, TypeError, KeyError):
-        raise ValueError(
-            f"header: not JSON with a version: {text[:60]!r}; the file was altered, save it anew"
-        ) from None
-    if version not in range(1, VERSION + 1):
-        raise ValueError(
-            f"header: version {version!r}, but this edgewise reads 1 to {VERSION}; "
-            "update it with pip install -U edgewise"
-        )
-    for old in range(version, VERSION):
+    values = versioned(text, VERSION, "header", "save it")
+    for old in range(values["version"], VERSION):
         values = UPGRADES[old](values) | {"version": old + 1}
     parsed = parse_settings(Header, values, "header")
     if parsed.calibration is not None:
