@@ -1,6 +1,9 @@
 """A small calibrated detector and what it is exported to, made once."""
 
-from collections.abc import Callable
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,12 +11,15 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from edgewise import export as room
 from edgewise.api import Detector
-from edgewise.artifact import Artifact
+from edgewise.artifact import Artifact, Precision
 from edgewise.calibration import LEVELS, Calibration, ScoreCalibration, Source
 from edgewise.data.scenes import SceneDataset
-from edgewise.export import Proof, export
+from edgewise.export import Proof, export, prove
+from edgewise.export.compare import TOLERANCES
 from edgewise.export.describe import describe
 from edgewise.thresholds import Thresholds
 from tests.cli.conftest import edgewise as edgewise
@@ -58,6 +64,25 @@ def images() -> list[np.ndarray]:
     return [scenes[i].image for i in range(4)]
 
 
+KINDS = [{}, {"head": "raw", "dynamic_size": True}, {"resize_inside": True, "sampler": "native"}]
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Annotations are not checked: shapes of a trace are symbols."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def proof_of(
+    path: Path, detector: Detector, images: list[np.ndarray], precision: Precision = "fp32"
+) -> Proof:
+    return prove(path, detector.model, images, detector.predictor, tolerance=TOLERANCES[precision])
+
+
 @dataclass(frozen=True)
 class Exported:
     path: Path
@@ -80,12 +105,53 @@ def exported(
         if key not in made:
             path = tmp_path_factory.mktemp("export") / "tiny.onnx"
             artifact = describe(detector.checkpoint(), **wishes)
-            jaxtyping.config.update("jaxtyping_disable", True)  # shapes of a trace are symbols
-            try:
+            with tracing():
                 proof = export(detector.model, artifact, path, images, detector.predictor)
-            finally:
-                jaxtyping.config.update("jaxtyping_disable", False)
             made[key] = Exported(path, artifact, proof)
         return replace(made[key])
 
     return make
+
+
+Write = Callable[[Path, Artifact], object]
+WriteInstead = Callable[[str, Write], None]
+
+
+@pytest.fixture
+def write_instead(monkeypatch: pytest.MonkeyPatch) -> WriteInstead:
+    """What export writes in place of a target's graph."""
+
+    def put(target: str, write: Write) -> None:
+        made = replace(room.TARGETS[target], write=lambda _model, artifact, path: write(path, artifact))
+        monkeypatch.setitem(room.TARGETS, target, made)
+
+    return put
+
+
+CheckPage = Callable[[str, Path], None]
+
+
+@pytest.fixture
+def check_page(
+    detector: Detector,
+    images: list[np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> CheckPage:
+    """`check_page("import onnx", path)`: the lines of docs/export.md with this find what `detector` does."""
+
+    def check(words: str, path: Path) -> None:
+        page = Path(__file__).parents[2] / "docs/export.md"
+        blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+        (code,) = (one for one in blocks if words in one)
+        (tmp_path / f"model{path.suffix}").write_bytes(path.read_bytes())
+        Image.fromarray(images[0]).save(tmp_path / "photo.png")
+        monkeypatch.chdir(tmp_path)
+        exec(code.replace("photo.jpg", "photo.png"), {})
+        lines = capsys.readouterr().out.splitlines()
+        expected = detector.predict(images[0], 0.5)
+        assert len(lines) == len(expected) > 0
+        assert Counter(line.split()[0] for line in lines) == Counter(expected.names.tolist())
+
+    return check

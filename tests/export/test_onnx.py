@@ -1,5 +1,4 @@
 import json
-import re
 from collections import Counter
 from pathlib import Path
 
@@ -7,7 +6,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from PIL import Image
 
 from edgewise.api import Detector
 from edgewise.artifact import KEY, read_artifact
@@ -16,7 +14,7 @@ from edgewise.export.onnx import steps
 from edgewise.preprocess import preprocess
 from edgewise.runtime.detector import ExportedDetector
 from edgewise.sizes import STRIDE
-from tests.export.conftest import Export
+from tests.export.conftest import CheckPage, Export
 
 
 def same(found: Detections, expected: Detections) -> None:
@@ -96,27 +94,9 @@ def test_the_file_says_what_it_is(exported: Export, detector: Detector) -> None:
     assert b"/" + Path(__file__).parts[1].encode() not in made.path.read_bytes()  # nobody's paths
 
 
-def test_the_code_of_the_page(
-    exported: Export,
-    images: list[np.ndarray],
-    detector: Detector,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_code_of_the_page(exported: Export, check_page: CheckPage) -> None:
     """docs/export.md's use of plain onnxruntime, as it stands."""
-    page = Path(__file__).parents[2] / "docs/export.md"
-    (code,) = (
-        one for one in re.findall(r"```python\n(.*?)```", page.read_text(), re.S) if "import onnx" in one
-    )
-    (tmp_path / "model.onnx").write_bytes(exported().path.read_bytes())
-    Image.fromarray(images[0]).save(tmp_path / "photo.png")
-    monkeypatch.chdir(tmp_path)
-    exec(code.replace("photo.jpg", "photo.png"), {})
-    lines = capsys.readouterr().out.splitlines()
-    expected = detector.predict(images[0], 0.5)
-    assert len(lines) == len(expected) > 0
-    assert Counter(line.split()[0] for line in lines) == Counter(expected.names.tolist())
+    check_page("import onnx", exported().path)
 
 
 def test_a_size_must_be_of_whole_strides(detector: Detector, tmp_path: Path) -> None:

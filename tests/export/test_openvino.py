@@ -6,15 +6,12 @@ import numpy as np
 import openvino
 import pytest
 
-from edgewise import export as room
 from edgewise.api import Detector
-from edgewise.artifact import KEY, Artifact, Head, Precision, Sampler, read_artifact
-from edgewise.data.open import open_dataset
-from edgewise.export import Proof, Rejected, prove, read_proof
-from edgewise.export.compare import TOLERANCES
+from edgewise.artifact import KEY, Artifact, Precision, read_artifact
+from edgewise.export import Rejected, read_proof
 from edgewise.export.openvino import convert
 from edgewise.runtime.detector import ExportedDetector
-from tests.export.conftest import Export
+from tests.export.conftest import KINDS, Export, WriteInstead, proof_of
 from tests.export.test_onnx import same
 
 Convert = Callable[..., Artifact]
@@ -33,13 +30,6 @@ def converted(exported: Export) -> Convert:
     return make
 
 
-def proof_of(path: Path, detector: Detector, images: list[np.ndarray], precision: Precision) -> Proof:
-    return prove(path, detector.model, images, detector.predictor, tolerance=TOLERANCES[precision])
-
-
-KINDS = [{}, {"head": "raw", "dynamic_size": True}, {"resize_inside": True, "sampler": "native"}]
-
-
 @pytest.mark.parametrize("wishes", KINDS, ids=["detections", "raw", "native"])
 def test_answers_like_the_checkpoint(
     wishes: dict[str, object],
@@ -49,7 +39,7 @@ def test_answers_like_the_checkpoint(
     tmp_path: Path,
 ) -> None:
     artifact = converted(tmp_path / "a.xml", **wishes)
-    proof = proof_of(tmp_path / "a.xml", detector, images, "fp32")
+    proof = proof_of(tmp_path / "a.xml", detector, images)
     assert proof.passed, str(proof)
     assert proof.engine.startswith("openvino")
     assert proof.versions["openvino"]
@@ -70,7 +60,7 @@ def test_half_precision_is_half_the_size(
     sizes = [path.with_suffix(".bin").stat().st_size for path in (whole, half)]
     assert 0.4 < sizes[1] / sizes[0] < 0.6
     assert ExportedDetector.from_pretrained(half).precision == "fp16"
-    proof = proof_of(half, detector, images, "fp32")
+    proof = proof_of(half, detector, images)
     assert not proof.passed  # what single precision must keep, half cannot
     assert proof.checks[0].box_px > 0.05
 
@@ -91,7 +81,7 @@ def test_a_weight_of_the_second_file_is_caught(
     place = weights.index(weight[:8].tobytes())
     weights[place : place + 4] = (weight[:1] + 5).tobytes()
     path.with_suffix(".bin").write_bytes(weights)
-    proof = proof_of(path, detector, images, "fp32")
+    proof = proof_of(path, detector, images)
     assert not proof.passed
     assert "the first tensor that drifts is backbone.stages.1 (after backbone.stages.0" in str(proof.drift)
 
@@ -106,18 +96,6 @@ def test_metadata_are_in_the_xml(converted: Convert, tmp_path: Path) -> None:
     assert str(tmp_path) not in text
 
 
-@pytest.fixture
-def write_instead(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path, Artifact], object]], None]:
-    def put(write: Callable[[Path, Artifact], object]) -> None:
-        made = replace(room.TARGETS["openvino"], write=lambda _model, artifact, path: write(path, artifact))
-        monkeypatch.setitem(room.TARGETS, "openvino", made)
-
-    return put
-
-
-WriteInstead = Callable[[Callable[[Path, Artifact], object]], None]
-
-
 def test_both_files_get_their_names_together(
     write_instead: WriteInstead,
     exported: Export,
@@ -126,7 +104,7 @@ def test_both_files_get_their_names_together(
     tmp_path: Path,
 ) -> None:
     """The proof is of both; what is rejected leaves both that lay there."""
-    write_instead(lambda path, artifact: convert(exported().path, artifact, path))
+    write_instead("openvino", lambda path, artifact: convert(exported().path, artifact, path))
     path = tmp_path / "model.xml"
     proof = detector.export("openvino", path, images=images)
     assert sorted(one.name for one in tmp_path.iterdir()) == [
@@ -142,7 +120,7 @@ def test_both_files_get_their_names_together(
         text = to.read_text().replace('type="Sigmoid"', 'type="Tanh"')
         to.write_text(text)
 
-    write_instead(wrong)
+    write_instead("openvino", wrong)
     with pytest.raises(Rejected, match=r"model.xml: not written.*model.xml.rejected"):
         detector.export("openvino", path, images=images)
     after = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
@@ -161,7 +139,7 @@ def test_a_full_disk_leaves_nothing(
         path.with_suffix(".bin").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    write_instead(half)
+    write_instead("openvino", half)
     with pytest.raises(OSError, match=r"a.xml: cannot be written: .*No space left on device"):
         detector.export("openvino", tmp_path / "a.xml", images=images)
     assert not list(tmp_path.iterdir())
@@ -176,23 +154,3 @@ def test_what_there_is_not(detector: Detector, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     with pytest.raises(ModuleNotFoundError, match=r"openvino is not installed.*edgewise\[openvino\]"):
         detector.export("openvino", tmp_path / "a.xml")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-@pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize(("head", "sampler"), [("raw", "native"), ("detections", "gather")])
-def test_trained(precision: Precision, head: Head, sampler: Sampler, shared: Path, tmp_path: Path) -> None:
-    weights = Path(__file__).parents[2] / "benchmarks/results/bccd/best.safetensors"
-    detector = Detector.from_pretrained(weights, device="cpu")
-    proof = detector.export(
-        "openvino",
-        tmp_path / "a.xml",
-        precision=precision,
-        head=head,
-        sampler=sampler,
-        data=open_dataset(shared / "data/bccd", "val"),
-    )
-    assert proof.table is not None
-    assert proof.table["artifact"]["AP"] == pytest.approx(proof.table["checkpoint"]["AP"], abs=2e-3)

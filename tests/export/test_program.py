@@ -1,34 +1,23 @@
 from pathlib import Path
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
 
 from edgewise.api import Detector
 from edgewise.artifact import KEY, Artifact, read_artifact
-from edgewise.export import Proof, inputs_of, prove, read_proof
-from edgewise.export.compare import Tolerance
+from edgewise.export import inputs_of, read_proof
 from edgewise.export.describe import describe
 from edgewise.export.program import ProgramEngine, write
 from edgewise.runtime.engines import is_exported
+from tests.export.conftest import KINDS, CheckPage, proof_of, tracing
 
 
 def written(detector: Detector, path: Path, **wishes: object) -> Artifact:
     artifact = describe(detector.checkpoint(), target="torch", **wishes)  # type: ignore[arg-type]
-    jaxtyping.config.update("jaxtyping_disable", True)  # shapes of a trace are symbols
-    try:
+    with tracing():
         write(detector.model, artifact, path)
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
     return artifact
-
-
-def proof_of(path: Path, detector: Detector, images: list[np.ndarray]) -> Proof:
-    return prove(path, detector.model, images, detector.predictor, tolerance=Tolerance())
-
-
-KINDS = [{}, {"head": "raw", "dynamic_size": True}, {"resize_inside": True, "sampler": "native"}]
 
 
 @pytest.mark.parametrize("wishes", KINDS, ids=["detections", "raw", "native"])
@@ -70,11 +59,14 @@ def test_of_another_program(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_exported_by_the_detector(detector: Detector, images: list[np.ndarray], tmp_path: Path) -> None:
-    """Programs run what is in them, so that nothing but export loads one."""
+def test_exported_by_the_detector(
+    detector: Detector, images: list[np.ndarray], tmp_path: Path, check_page: CheckPage
+) -> None:
+    """Programs run what is in them, so that nothing but export loads one: docs/export.md says how to."""
     path = tmp_path / "a.pt2"
     proof = detector.export("torch", path, images=images)
     assert read_proof(path) == proof
     assert not is_exported(path)
     with pytest.raises((ValueError, FileNotFoundError)):
         Detector.from_pretrained(path)
+    check_page("torch.export.load", path)

@@ -1,6 +1,5 @@
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,11 @@ from onnx import helper, numpy_helper
 
 from edgewise import export as room
 from edgewise.api import Detector
+from edgewise.artifact import Artifact
 from edgewise.cli import main
-from edgewise.export import Rejected, prove, read_proof
-from edgewise.export.compare import Tolerance
+from edgewise.export import Rejected, read_proof
 from tests.cli.conftest import Edgewise
-from tests.export.conftest import Export
+from tests.export.conftest import Export, WriteInstead, proof_of
 from tests.train.tiny import Patches
 
 Sabotage = Callable[[onnx.GraphProto], None]
@@ -107,7 +106,7 @@ def test_saboteurs_are_caught(
     tmp_path: Path,
 ) -> None:
     path = sabotaged(exported, sabotage, tmp_path / "bad.onnx")
-    proof = prove(path, detector.model, images, detector.predictor, tolerance=Tolerance())
+    proof = proof_of(path, detector, images)
     assert not proof.passed
     assert proof.faults[0].startswith(caught)
     assert f"the first tensor that drifts is {where}" in str(proof.drift)
@@ -120,7 +119,7 @@ def test_the_honest_file_passes(
     exported: Export, detector: Detector, images: list[np.ndarray], tmp_path: Path
 ) -> None:
     path = sabotaged(exported, lambda graph: None, tmp_path / "good.onnx")
-    proof = prove(path, detector.model, images, detector.predictor, tolerance=Tolerance())
+    proof = proof_of(path, detector, images)
     assert proof.passed
     assert proof.drift is None
     assert all(check.pairs > 0 and check.box_px < 0.05 for check in proof.checks)
@@ -131,22 +130,6 @@ def test_the_honest_file_passes(
     ]
 
 
-@pytest.fixture
-def write_instead(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], object]], None]:
-    """What export writes in place of the graph."""
-
-    def put(write: Callable[[Path], object]) -> None:
-        own = room.TARGETS["onnx"]
-        monkeypatch.setitem(
-            room.TARGETS, "onnx", replace(own, write=lambda _model, _artifact, path: write(path))
-        )
-
-    return put
-
-
-WriteInstead = Callable[[Callable[[Path], object]], None]
-
-
 def test_a_rejected_file_keeps_no_name(
     write_instead: WriteInstead,
     exported: Export,
@@ -155,7 +138,7 @@ def test_a_rejected_file_keeps_no_name(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "model.onnx").write_text("yesterday's")
-    write_instead(lambda path: sabotaged(exported, shifted, path))
+    write_instead("onnx", lambda path, _: sabotaged(exported, shifted, path))
     with pytest.raises(Rejected, match=r"batch 1.*boxes differ by up to 2 px.*first tensor.*boxes.*rejected"):
         detector.export("onnx", tmp_path / "model.onnx", images=images)
     assert {one.name for one in tmp_path.iterdir()} == {
@@ -177,13 +160,13 @@ def test_the_command(
     detector.save(tmp_path / "best.safetensors")
     command = ["edgewise", "export", str(tmp_path / "best.safetensors")]
     monkeypatch.setattr("sys.argv", command)
-    write_instead(lambda path: sabotaged(exported, mean, path))
+    write_instead("onnx", lambda path, _: sabotaged(exported, mean, path))
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 1
     assert "the first tensor that drifts is backbone.stem" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "best.onnx").exists()
-    write_instead(lambda path: path.write_bytes(exported().path.read_bytes()))
+    write_instead("onnx", lambda path, _: path.write_bytes(exported().path.read_bytes()))
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 0
@@ -207,7 +190,7 @@ def test_info_of_an_exported_file(exported: Export, tmp_path: Path, edgewise: Ed
 def test_with_data_ap_and_latency(
     write_instead: WriteInstead, exported: Export, detector: Detector, tmp_path: Path
 ) -> None:
-    write_instead(lambda path: path.write_bytes(exported().path.read_bytes()))
+    write_instead("onnx", lambda path, _: path.write_bytes(exported().path.read_bytes()))
     proof = detector.export("onnx", tmp_path / "a.onnx", data=Patches(4))
     assert proof.table is not None
     assert list(proof.table) == ["checkpoint", "artifact"]
@@ -215,6 +198,23 @@ def test_with_data_ap_and_latency(
     assert proof.table["artifact"]["ms"] >= proof.table["artifact"]["least ms"] > 0
     assert "AP50" in str(proof)
     assert read_proof(tmp_path / "a.onnx") == proof
+
+
+def test_ap_that_differs(
+    write_instead: WriteInstead,
+    exported: Export,
+    detector: Detector,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Boxes agree then, and no tensor can be said to drift."""
+    write_instead("onnx", lambda path, _: path.write_bytes(exported().path.read_bytes()))
+    table = {"checkpoint": {"AP": 0.5}, "artifact": {"AP": 0.4}}
+    monkeypatch.setattr(room, "measure", lambda *_args, **_settings: table)
+    with pytest.raises(
+        Rejected, match=r"AP differs by 0.1000, at most 0.002 is allowed\. The file is a.onnx"
+    ):
+        detector.export("onnx", tmp_path / "a.onnx", data=Patches(4))
 
 
 def test_a_proof_of_another_file(exported: Export, tmp_path: Path) -> None:
@@ -232,20 +232,38 @@ def test_a_proof_of_another_file(exported: Export, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"this proof is of another file than tiny.onnx, which was changed"):
         read_proof(copy)
     (tmp_path / "tiny.onnx.proof.json").write_text("{")
-    with pytest.raises(ValueError, match=r"proof.json: not JSON; export tiny.onnx anew"):
+    with pytest.raises(ValueError, match=r"proof.json: not JSON with .*, export tiny.onnx anew"):
         read_proof(copy)
 
 
 def test_a_full_disk(
     write_instead: WriteInstead, detector: Detector, images: list[np.ndarray], tmp_path: Path
 ) -> None:
-    def half(path: Path) -> None:
+    def half(path: Path, _artifact: Artifact) -> None:
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    write_instead(half)
+    write_instead("onnx", half)
     with pytest.raises(OSError, match=r"a.onnx: cannot be written: .*No space left on device.*MB are free"):
         detector.export("onnx", tmp_path / "a.onnx", images=images)
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_that_cannot_be_read_are_no_full_disk(
+    write_instead: WriteInstead,
+    exported: Export,
+    detector: Detector,
+    images: list[np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(*_args: object, **_settings: object) -> None:
+        raise FileNotFoundError("photo.jpg: no such image file")
+
+    write_instead("onnx", lambda path, _: path.write_bytes(exported().path.read_bytes()))
+    monkeypatch.setattr(room, "measure", gone)
+    with pytest.raises(FileNotFoundError, match=r"^photo.jpg: no such image file$"):
+        detector.export("onnx", tmp_path / "a.onnx", images=images, data=Patches(4))
     assert not list(tmp_path.iterdir())
 
 
@@ -259,7 +277,7 @@ def test_a_folder_that_takes_no_files(
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(OSError, match=r"a.onnx: cannot be written: .*Permission denied"):
-        detector.export("onnx", tmp_path / "a.onnx", images=images)
+        detector.export("onnx", tmp_path / "not/there/a.onnx", images=images)
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -277,7 +295,7 @@ def test_images_that_prove_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write_instead(lambda path: path.write_bytes(exported().path.read_bytes()))
+    write_instead("onnx", lambda path, _: path.write_bytes(exported().path.read_bytes()))
     monkeypatch.setattr("edgewise.export.proof.GAP", 1e3)
     with pytest.raises(ValueError, match=r"in all 1 images rounding decides .*give others"):
         detector.export("onnx", tmp_path / "a.onnx", images=[np.zeros((50, 60, 3), np.uint8)])

@@ -29,6 +29,8 @@ PICTURES = [toy.picture(0), toy.picture(1, 90, 70), toy.picture(2)]
 class Recorded(Engine):
     """The toy without a file; remembers what it was fed."""
 
+    bytes = 0
+
     def __init__(self, artifact: Artifact) -> None:
         self.artifact, self.path = artifact, Path("recorded.onnx")
         self.name, self.device = "numpy", "cpu"

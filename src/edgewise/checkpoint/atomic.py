@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -20,14 +21,13 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # what the user's umask gives; some writers make private files
-        write(temporary)
-        temporary.chmod(mode)
-        _sync(temporary, os.O_RDWR)
-        temporary.replace(path)
-    except WRITING as error:
-        raise OSError(f"{path}: cannot be written: {reason(error, path)}") from error
+        with writing(path, *WRITING):
+            temporary.touch()
+            mode = temporary.stat().st_mode  # what the user's umask gives; some writers make private files
+            write(temporary)
+            temporary.chmod(mode)
+            _sync(temporary, os.O_RDWR)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     if os.name == "posix":  # elsewhere a folder cannot be opened; the rename is durable without
@@ -40,12 +40,20 @@ def remove_unfinished(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def reason(error: Exception, path: Path) -> str:
-    """Why it could not be written, what became of the old one, and how much room there is."""
-    text = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    free = shutil.disk_usage(path.parent).free / 1e6
-    kept = "what it held before is as it was; " if path.exists() else ""
-    return f"{text} ({kept}{free:,.0f} MB are free there)"
+@contextmanager
+def writing(path: Path, *failures: type[Exception]) -> Iterator[None]:
+    """For what writes `path`: OSError in place of `failures`.
+
+    It says why that could not be written, what became of the old one, and how much room there is.
+    """
+    try:
+        yield
+    except failures as error:
+        text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        free = shutil.disk_usage(there).free / 1e6
+        kept = "what it held before is as it was; " if path.exists() else ""
+        raise OSError(f"{path}: cannot be written: {text} ({kept}{free:,.0f} MB are free there)") from error
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -39,7 +39,9 @@ def export(
     Parameters
     ----------
     to
-        The kind of file.
+        The kind of file. onnx: for ONNX Runtime and others. openvino: IR, .xml and .bin. torch: a program of
+        torch.export, .pt2, which runs without Edgewise; loading one runs what is in it, so load only those
+        of people you trust.
     out
         Its name; by default the checkpoint's, in the folder it is in, or here for what is no file.
     precision
@@ -65,8 +67,8 @@ def export(
         train, val or test, of --data.
     """
     from edgewise.api import Detector
+    from edgewise.artifact import parts
     from edgewise.export import TARGETS, Rejected
-    from edgewise.export.proof import parts
 
     pair = parse_size(size)
     detector = Detector.from_pretrained(checkpoint)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgewise.artifact import IMAGES, SIZES, Artifact, Precision
-from edgewise.checkpoint.atomic import reason
+from edgewise.artifact import IMAGES, SIZES, Artifact, Precision, parts
+from edgewise.checkpoint.atomic import writing
 from edgewise.export import onnx, openvino, program
 from edgewise.export.compare import TOLERANCES, Tolerance
 from edgewise.export.drift import first_drift
@@ -22,7 +22,6 @@ from edgewise.export.proof import (
     file_hash,
     images_hash,
     measure,
-    parts,
     versions,
     write_proof,
 )
@@ -105,7 +104,8 @@ def export(
         raise ValueError(f"{path}: expected a name that ends with {make.suffix}")
     with workspace(path) as folder:
         candidate = folder / path.name
-        make.write(model, artifact, candidate)
+        with writing(path, OSError):
+            make.write(model, artifact, candidate)
         proof = prove(
             candidate,
             model,
@@ -116,16 +116,18 @@ def export(
             progress=progress,
         )
         final = path if proof.passed else path.with_name(f"{path.name}.rejected")
-        if len(parts(candidate)) > 1:
-            final.unlink(missing_ok=True)  # old and new parts never lie there as one
-        for part, name in reversed(list(zip(parts(candidate), parts(final), strict=True))):
-            part.replace(name)
+        with writing(path, OSError):
+            if len(parts(candidate)) > 1:
+                final.unlink(missing_ok=True)  # old and new parts never lie there as one
+            for part, name in reversed(list(zip(parts(candidate), parts(final), strict=True))):
+                part.replace(name)
         write_proof(proof, final)
     if not proof.passed:
         faults = "; ".join(proof.faults)
+        drift = f" {proof.drift}." if proof.drift else ""
         raise Rejected(
-            f"{path}: not written, since what the file says differs from the checkpoint: {faults}. "
-            f"{proof.drift}. The file is {final.name}, all numbers are in {final.name}.proof.json",
+            f"{path}: not written, since what the file says differs from the checkpoint: {faults}.{drift} "
+            f"The file is {final.name}, all numbers are in {final.name}.proof.json",
             proof,
         )
     return proof
@@ -192,10 +194,9 @@ def workspace(path: Path) -> Iterator[Path]:
     """
     folder = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir()
+        with writing(path, OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
         yield folder
-    except OSError as error:
-        raise OSError(f"{path}: cannot be written: {reason(error, path)}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -4,27 +4,28 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from statistics import median
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from edgewise.artifact import Artifact
+from edgewise.artifact import Artifact, parts
 from edgewise.checkpoint import Checkpoint, atomic_write
 from edgewise.detections import Detections
 from edgewise.export.compare import Check, Tolerance, check
-from edgewise.plain import from_plain
+from edgewise.plain import from_plain, versioned
 from edgewise.predict.predictor import Predictor
 from edgewise.preprocess import resize
+from edgewise.runtime.bench import SCORE, alternating
 
 if TYPE_CHECKING:
     from edgewise.evaluation.run import AnnotatedImages
 
 BATCHES = (1, 2, 8)
+REPEATS = 20  # of what is timed
 GAP = 1e-4  # between the last query and the first that is none, in logits; rounding stays ten times below
 VERSION = 1
 
@@ -99,14 +100,12 @@ def read_proof(artifact: str | Path) -> Proof:
     artifact = Path(artifact)
     path = proof_path(artifact)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: not there, so {artifact.name} is not proven; export it anew"
         ) from None
-    except ValueError:
-        raise ValueError(f"{path}: not JSON; export {artifact.name} anew") from None
-    proof = from_plain(Proof, values, str(path))
+    proof = from_plain(Proof, versioned(text, VERSION, str(path), f"export {artifact.name}"), str(path))
     if proof.artifact != file_hash(artifact):
         raise ValueError(
             f"{path}: this proof is of another file than {artifact.name}, which was changed or replaced "
@@ -121,12 +120,6 @@ def file_hash(path: Path) -> str:
     for part in parts(path):
         digest.update(part.read_bytes())
     return digest.hexdigest()
-
-
-def parts(path: Path) -> list[Path]:
-    """The files of an artifact, that of its name first: IR keeps weights apart (.bin of .xml)."""
-    stem, xml, rest = path.name.rpartition(".xml")
-    return [path, path.with_name(f"{stem}.bin{rest}")] if xml and rest in ("", ".rejected") else [path]
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:
@@ -228,15 +221,11 @@ class _Truth:
 
 
 def measure(
-    dataset: "AnnotatedImages",
-    rows: dict[str, Predictor],
-    *,
-    repeats: int = 20,
-    progress: bool = False,
+    dataset: "AnnotatedImages", rows: dict[str, Predictor], *, progress: bool = False
 ) -> dict[str, dict[str, float]]:
     """AP, AP50 and milliseconds an image, pixels to Detections at batch 1, of each predictor by name.
 
-    Medians of `repeats` turns that alternate, so that a busy machine slows all alike.
+    Medians of turns that alternate, so that a busy machine slows all alike.
     """
     from edgewise.evaluation.run import evaluate
 
@@ -244,14 +233,11 @@ def measure(
     for name, predictor in rows.items():
         found = evaluate(dataset, predictor.predict_arrays, batch=1, progress=progress).metrics
         table[name] = {"AP": float(found.ap), "AP50": float(found.ap50)}
-    image, times = dataset[0].image, {name: list[float]() for name in rows}
-    for _ in range(repeats):
-        for name, predictor in rows.items():
-            start = perf_counter()
-            predictor.predict_arrays([image], 0.5)
-            times[name].append(1000 * (perf_counter() - start))
-    for name, taken in times.items():
-        table[name] |= {"ms": median(taken), "least ms": min(taken)}
+    images = [dataset[0].image]
+    turns = [{"whole": partial(one.predict_arrays, images, SCORE)} for one in rows.values()]
+    for name, taken in zip(rows, alternating(turns, REPEATS), strict=True):
+        ms = 1000 * np.array(taken["whole"])
+        table[name] |= {"ms": float(np.median(ms)), "least ms": float(ms.min())}
     return table
 
 

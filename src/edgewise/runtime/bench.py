@@ -31,7 +31,6 @@ LEVEL = 0.9  # of the intervals whose coverage is measured
 SCORE = 0.5  # what is asked for when the whole way is timed
 BATCHES = (1, 8)
 WARM_UP = 3
-OURS = "edgewise.runtime.bench"
 COLUMNS = ("", "runs in", "precision", "AP", "covered", "engine ms", "whole ms", "images/s", "MB", "file MB")
 
 
@@ -166,7 +165,7 @@ def bench(
     images = _images(dataset, max(BATCHES))
     load = [_load()]
     turns = [_turns(one, images, size) for one in detectors]
-    seconds = _alternating(turns, repeats)
+    seconds = alternating(turns, repeats)
     load.append(_load())
     names = names_of(detectors)
     rows = [
@@ -227,8 +226,8 @@ def _turns(
     return {"engine": partial(predictor.forward, ready), **whole}
 
 
-def _alternating(
-    detectors: Sequence[dict[str, Callable[[], object]]], repeats: int
+def alternating(
+    detectors: Sequence[Mapping[str, Callable[[], object]]], repeats: int
 ) -> list[dict[str, list[float]]]:
     """Seconds of each turn by detector and name; the first turns, which warm up, do not count."""
     rng = np.random.default_rng(0)
@@ -259,7 +258,7 @@ def _load() -> str:
 
 def _memory(ref: str | Path, size: Size | None, threads: int | None) -> float | None:
     """MB that a new process held at most which loads `ref` and predicts; None where that is not told."""
-    program = f"from {OURS} import report_memory; report_memory()"
+    program = f"from {__name__} import report_memory; report_memory()"
     asked = json.dumps({"ref": str(ref), "size": size, "threads": threads})
     told = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", program, asked], capture_output=True, text=True, env=told)
@@ -324,7 +323,7 @@ class _Coverage:
         found = found.filter(np.array([self._enough[one] for one in categories.tolist()]))
         truth = self._truth.get(sample.image_id, NO_TRUTH)
         place = match(to_xywh(found.boxes_xyxy), categories[found.labels], truth)
-        hit = (place >= 0) & ~np.append(truth.crowd, True)[place]
+        hit = ~np.append(truth.crowd, True)[place]  # -1 reads the appended
         true = to_xyxy(truth.boxes_xywh)[place[hit]]
         interval = found[hit].edge_interval(LEVEL)
         self._inside.append((interval[..., 0] <= true) & (true <= interval[..., 1]))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edgewise.artifact import KEY, Artifact, read_artifact
+from edgewise.artifact import KEY, Artifact, parts, read_artifact
 from edgewise.extras import require
 
 Arrays = Mapping[str, np.ndarray]
@@ -39,9 +39,7 @@ class Engine(ABC):
     @property
     def bytes(self) -> int:
         """Of the file and of the weights beside it, if they are."""
-        xml = self.path.suffix.lower() == ".xml"
-        beside = self.path.with_suffix(".bin") if xml else self.path.with_name(f"{self.path.name}.data")
-        return sum(one.stat().st_size for one in (self.path, beside) if one.is_file())
+        return sum(part.stat().st_size for part in parts(self.path))
 
 
 class OnnxEngine(Engine):
