@@ -1,4 +1,4 @@
-"""Self attention, and deformable attention with its two samplers."""
+"""Self attention, and deformable attention with its samplers."""
 
 import math
 from collections.abc import Callable
@@ -6,9 +6,10 @@ from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int32
 from torch import Tensor, nn
 
+from edgewise.caching import cached_constant
 from edgewise.config import DecoderConfig
 from edgewise.device import at_least_float32
 
@@ -93,6 +94,51 @@ def sample_gather(
     picked = values.flatten(0, 1).index_select(0, ((cell + start).long().flatten(1) + image).flatten())
     picked = picked.view(*share.shape[:2], -1, values.shape[-1])  # [BH, Q, 4P, d]
     return (share.flatten(2)[:, :, None] @ picked).squeeze(2)
+
+
+def sample_bags(
+    values: Float[Tensor, "BH T d"],
+    sizes: tuple[tuple[int, int], ...],
+    num_points: tuple[int, ...],
+    locations: Float[Tensor, "BH Q P 2"],
+    weights: Float[Tensor, "BH Q P"],
+) -> Float[Tensor, "BH Q d"]:
+    """The same as `sample_grid`, without gradients: rows are read whole and summed as they are read.
+
+    On CPU that takes a third of the time with 32 channels a head, and a little less with 16.
+    """
+    bh, tokens, channels = values.shape
+    size, last, start = _levels(sizes, num_points, locations.dtype, locations.device)
+    image = (torch.arange(bh, device=values.device, dtype=torch.int32) * tokens)[:, None, None]
+    place = locations * size - 0.5
+    low = place.floor()
+    high = low + 1
+    above = place - low
+    shares = ((1 - above) * ((low >= 0) & (low <= last)), above * ((high >= 0) & (high <= last)))
+    cells = [one.clamp(min=0).minimum(last).int() for one in (low, high)]
+    width = size[:, 0].int()
+    rows = [one[..., 1] * width + start + image for one in cells]
+    down = [one[..., 1] * weights for one in shares]
+    cell = torch.stack([row + one[..., 0] for row in rows for one in cells], -1)
+    share = torch.stack([y * x[..., 0] for y in down for x in shares], -1)  # [BH, Q, P, 4]
+    sums = F.embedding_bag(
+        cell.view(-1, cell[0, 0].numel()),
+        values.flatten(0, 1),
+        mode="sum",
+        per_sample_weights=share.view(-1, share[0, 0].numel()),
+    )
+    return sums.view(bh, -1, channels)
+
+
+@cached_constant
+def _levels(
+    sizes: tuple[tuple[int, int], ...], num_points: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Float[Tensor, "P 2"], Float[Tensor, "P 2"], Int32[Tensor, " P"]]:
+    """Of the map a point lies in: (width, height), its last column and row, and where its rows begin."""
+    level = [i for i, count in enumerate(num_points) for _ in range(count)]
+    size = torch.tensor([sizes[i][::-1] for i in level], dtype=dtype, device=device)
+    start = torch.tensor([_starts(sizes)[i] for i in level], dtype=torch.int32, device=device)
+    return size, size - 1, start
 
 
 def _starts(sizes: tuple[tuple[int, int], ...]) -> list[int]:

@@ -1,5 +1,8 @@
 """HGNetV2, the convolutional backbone."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -47,12 +50,12 @@ class Stem(nn.Module):
         self.stem2b = ConvUnit(config, inner // 2, inner, 2)
         self.stem3 = ConvUnit(config, 2 * inner, inner, 3, stride=2)
         self.stem4 = ConvUnit(config, inner, outer, 1)
+        self.pool: Callable[[Tensor], Tensor] = partial(F.max_pool2d, kernel_size=2, stride=1)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D h w"]:
         x = F.pad(self.stem1(images), (0, 1, 0, 1))
         convolved = self.stem2b(F.pad(self.stem2a(x), (0, 1, 0, 1)))
-        pooled = F.max_pool2d(x, 2, stride=1)
-        return self.stem4(self.stem3(torch.cat([pooled, convolved], 1)))  # type: ignore[no-any-return]
+        return self.stem4(self.stem3(torch.cat([self.pool(x), convolved], 1)))  # type: ignore[no-any-return]
 
 
 class LightLayer(nn.Module):

@@ -305,7 +305,8 @@ class Decoder(nn.Module):
         before: Tensor | None = None
         edge_logits: Tensor | None = None
         for i, layer in enumerate(self.decoder.layers):
-            position = self.query_pos_head(references.to(content.dtype)).clamp(-10, 10)
+            precise = next(self.query_pos_head.parameters()).dtype
+            position = self.query_pos_head(references.to(precise)).clamp(-10, 10).to(content.dtype)
             content = run(
                 layer, content, position, references, values, sizes, blocked, recompute=self.recompute
             )
