@@ -1,9 +1,12 @@
 """Devices by name."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
-from edgewise.device import local_rank, resolve_device
+from edgewise.device import cpu_cores, local_rank, multiplies_bf16, resolve_device
 
 
 def test_a_device_by_its_name() -> None:
@@ -41,3 +44,69 @@ def test_each_process_on_a_machine_has_its_own_gpu(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=r"^device 'cuda:3' is not at hand"):
         resolve_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("amx", "avx512_bf16", "onednn", "expected"),
+    [
+        (True, False, True, True),
+        (False, True, True, True),
+        (False, False, True, False),
+        (True, True, False, False),
+    ],
+)
+def test_bf16_counts_where_it_is_multiplied(
+    amx: bool, avx512_bf16: bool, onednn: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn)
+    assert multiplies_bf16() == expected
+
+
+def machine(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+SIBLINGS = "sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+OWN = {"proc/self/cgroup": "0::/jobs/one\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 4),
+        (OWN | {"sys/fs/cgroup/cpu.max": "max 100000\n"}, 4),
+        (OWN | {"sys/fs/cgroup/jobs/one/cpu.max": "50000 100000\n"}, 1),  # half a core
+        (OWN | {"sys/fs/cgroup/jobs/cpu.max": "250000 100000\n"}, 3),
+        (OWN | {"sys/fs/cgroup/cpu.max": "150000 100000", "sys/fs/cgroup/jobs/cpu.max": "max 100000"}, 2),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "200000 100000"}, 2),
+        (
+            {
+                "proc/self/cgroup": "4:memory:/a\n3:cpu,cpuacct:/a\n",
+                "sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_quota_us": "120000\n",
+                "sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_period_us": "100000\n",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+            },
+            2,
+        ),
+        ({SIBLINGS.format(i): f"{i % 2},{i % 2 + 2}" for i in range(4)}, 2),
+    ],
+)
+def test_cores_that_this_process_may_use(
+    files: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    assert cpu_cores(machine(tmp_path, files)) == expected
+
+
+def test_one_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5}, raising=False)
+    assert cpu_cores(tmp_path) == 1
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # not Linux
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert cpu_cores(tmp_path) == 1

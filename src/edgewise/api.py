@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from edgewise.evaluation.layers import Profile
     from edgewise.evaluation.run import AnnotatedImages
     from edgewise.export import Proof
+    from edgewise.optimize import EngineName, Fast, OptimizedDetector
     from edgewise.predict.predictor import Threshold
     from edgewise.predict.sources import ImageLike, Source
     from edgewise.predict.trace import Trace
@@ -211,6 +212,43 @@ class Detector(BaseDetector):
         from edgewise.predict.trace import trace
 
         return trace(self.predictor(size), image, threshold)
+
+    def optimize(
+        self,
+        device: Literal["cpu"] = "cpu",
+        *,
+        engine: "EngineName | None" = None,
+        precision: "Fast | None" = None,
+        size: Size | None = None,
+        threads: int | None = None,
+        cache: str | Path | None = None,
+        images: "Source | None" = None,
+    ) -> "OptimizedDetector":
+        """A detector that says the same, run by the fastest engine there is for this processor, at one size.
+
+        "openvino" where that is installed, else "torch" alone; in "bf16" where the processor multiplies it
+        itself, else "fp32". What it chose and why is its `.choice`. `threads` compute, by default as many as
+        there are cores for this process: for torch, of this process. What OpenVINO needs is written into the
+        folder `cache`, by default ~/.cache/edgewise, so that the next time is quick.
+
+        It is compared with this detector on `images`, by default two painted scenes; one out of tolerance
+        (docs/runtime.md) is passed over, and that too is said. Raises `optimize.Differs`, with the numbers,
+        where engine and precision were named or none is left; MissingExtra for a named engine that is not
+        installed; ValueError for "bf16" on a processor that has it not.
+        """
+        if device != "cpu":
+            raise ValueError(f"device {device!r}: optimize is for 'cpu'")
+        from edgewise.optimize import optimize
+
+        return optimize(
+            self,
+            engine=engine,
+            precision=precision,
+            size=size,
+            threads=threads,
+            cache=cache,
+            images=images,
+        )
 
     # ── calibrate ──────────────────────────────────────────────────────────────────────────────────
 

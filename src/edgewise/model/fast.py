@@ -10,8 +10,8 @@ from edgewise.model.fused import Clamp
 from edgewise.structures import ModelOutput
 
 MOST = torch.finfo(torch.float32).max
-PRECISE = ("enc_score_head", "enc_bbox_head", "pre_bbox_head", "query_pos_head", "dec_score_head")
-PRECISE += ("dec_bbox_head", "lqe_layers", "sampling_offsets")
+HEADS = ("enc_score_head", "enc_bbox_head", "pre_bbox_head", "dec_score_head", "dec_bbox_head", "lqe_layers")
+PRECISE = (*HEADS, "query_pos_head", "sampling_offsets")
 
 
 class FastForm(nn.Module):
@@ -20,8 +20,8 @@ class FastForm(nn.Module):
     In float32 it says what `model` says but for rounding. In bfloat16 maps and queries have that type; what
     ranks, scores, places and moves edges is computed in float32 (`PRECISE`, and what follows it).
 
-    Convolutions and linear layers are oneDNN's, also on one thread, where torch by itself takes another, slower
-    way; an activation is part of its convolution. torch.compile uses these operations too.
+    Convolutions and linear layers are oneDNN's, also on one thread, where torch by itself takes a slower way;
+    an activation is part of its convolution. torch.compile uses these operations too.
     """
 
     def __init__(self, model: DFine, dtype: torch.dtype = torch.float32) -> None:
@@ -58,7 +58,7 @@ def reading_pixels(model: DFine) -> DFine:
 
 
 def greatest_of_four(x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B D h w"]:
-    """`F.max_pool2d(x, 2, stride=1)`, which also notes where they lie and takes two to three times as long."""
+    """`F.max_pool2d(x, 2, stride=1)`, which notes where they lie too and takes twice as long or more."""
     rows = torch.maximum(x[..., :-1, :], x[..., 1:, :])
     return torch.maximum(rows[..., :-1], rows[..., 1:])
 

@@ -196,7 +196,7 @@ def _row(
     threads: int | None,
     progress: bool,
 ) -> Row:
-    ap, coverage = (None, None) if dataset is None else _quality(detector, dataset, size, progress)
+    ap, coverage = (None, None) if dataset is None else quality(detector, dataset, size, progress)
     ref = detector.ref
     return Row(
         name=name,
@@ -290,7 +290,7 @@ def report_memory() -> None:
 # ── worth ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _quality(
+def quality(
     detector: BaseDetector, dataset: "AnnotatedImages", size: Size | None, progress: bool
 ) -> tuple[float, float | None]:
     """AP, and the coverage of the intervals where the detector is calibrated."""

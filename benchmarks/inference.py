@@ -1,0 +1,118 @@
+"""Engines of one detector at batch 1, against the same model in `transformers`.
+
+    python benchmarks/inference.py n s m l x --threads 2
+    python benchmarks/inference.py n --threads 1 --repeats 3 --side 320 --out runs/inference.json
+
+All have the same random weights. The peers get an image that is model input already, float32; ours get
+pixels, uint8, and turn them into input themselves. What comes out is on the host, before it becomes
+Detections. They take turns. `choice` is what `optimize("cpu")` took, and why.
+"""
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cyclopts
+import numpy as np
+import torch
+from peer import our_model, their_model
+from speed import RESULTS, Clock, Run, alternated, facts, medians, stacked_bars, times_faster, write
+
+from edgewise import Detector
+from edgewise.classes import COCO
+from edgewise.device import multiplies_bf16
+from edgewise.export import TARGETS
+from edgewise.export.describe import describe
+from edgewise.export.openvino import convert
+from edgewise.optimize import TorchEngine
+from edgewise.recipe import counted
+from edgewise.runtime.engines import OnnxEngine, OpenVinoEngine
+
+THEIRS, PLAIN = "transformers fp32", "plain OpenVINO export, bf16"
+
+
+def once(run: Callable[[], Any]) -> Run:
+    """One forward pass as a variant."""
+
+    def timed(clock: Clock) -> None:
+        run()
+        clock.lap("engine")
+
+    return timed
+
+
+def detector_of(size: str, side: int) -> Detector:
+    """With the weights of the peer."""
+    model = our_model(size)
+    made = Detector(model.config.updated({"size": (side, side)}), COCO, device="cpu")
+    made.model.load_state_dict(model.state_dict())
+    return made
+
+
+def variants(size: str, side: int, threads: int, folder: Path) -> tuple[dict[str, Run], str]:
+    """Each engine's forward pass of the same noise, by name; and what `optimize` says of its choice."""
+    detector = detector_of(size, side)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
+    image = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32) / 255
+    tensor, theirs = torch.from_numpy(image), their_model(size).eval()
+    artifact = describe(detector.checkpoint(), head="raw")
+    onnx, xml = folder / f"{size}.onnx", folder / f"{size}.xml"
+    TARGETS["onnx"].write(detector.model, artifact, onnx)
+    convert(onnx, artifact, xml)
+    kinds = ("fp32", "bf16") if multiplies_bf16() else ("fp32",)
+    best = detector.optimize("cpu", threads=threads, cache=folder)
+
+    @torch.inference_mode()
+    def peer() -> Any:
+        return theirs(pixel_values=tensor)
+
+    @torch.inference_mode()
+    def eager() -> Any:
+        return detector.model(tensor)
+
+    session = OnnxEngine(onnx, device="cpu", threads=threads)
+    found: dict[str, Callable[[], Any]] = {
+        THEIRS: peer,
+        "edgewise, eager fp32": eager,
+        "plain ONNX export, onnxruntime": partial(session, {"images": image}),
+    }
+    for kind in kinds:
+        plain = OpenVinoEngine(xml, threads=threads, precision="bf16" if kind == "bf16" else "f32")
+        found[f"plain OpenVINO export, {kind}"] = partial(plain, {"images": image})
+    for kind in kinds:
+        found[f"edgewise, torch {kind}"] = partial(TorchEngine(detector.model, kind), pixels)
+    found['edgewise, optimize("cpu")'] = partial(best.engine, pixels)
+    return {name: once(run) for name, run in found.items()}, best.choice
+
+
+def main(
+    *sizes: str, side: int = 640, threads: int = 2, repeats: int = 15, out: Path = RESULTS / "inference.json"
+) -> None:
+    """SIZES in turn: n, s, m, l, x."""
+    torch.set_num_threads(threads)
+    result: dict[str, Any] = {"facts": facts(), "side": side, "repeats": repeats, "sizes": {}}
+    bars = {}
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            runs, choice = variants(size, side, threads, Path(folder))
+            times = alternated(runs, repeats, warm=2)
+        result["sizes"][size] = {"choice": choice}
+        print(size, choice)
+        for name, parts in times.items():
+            compared = {"times_faster": times_faster(times[THEIRS], parts)}
+            if PLAIN in times:
+                compared["times_faster_than_plain_openvino_bf16"] = times_faster(times[PLAIN], parts)
+            result["sizes"][size][name] = parts["total"] | compared
+            wall, (real, own) = 1e3 * medians(parts)["wall_s"], compared["times_faster"].values()
+            print(f"  {name:32} {wall:8.1f} ms, {real:.2f}x, of the processor {own:.2f}x", flush=True)
+            bars[f"{size}, {name}"] = {"engine": wall}
+    result["load_after"] = facts()["load"]
+    write(result, out)
+    title = f"One image of {side}x{side}, {counted(threads, 'thread')}"
+    stacked_bars(bars, title, "milliseconds, medians", out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)
