@@ -3,7 +3,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import openvino
 import pytest
 
 from edgewise.api import Detector
@@ -11,6 +10,7 @@ from edgewise.artifact import KEY, Artifact, Precision, read_artifact
 from edgewise.export import Rejected, read_proof
 from edgewise.export.openvino import convert
 from edgewise.runtime.detector import ExportedDetector
+from edgewise.runtime.engines import openvino_core
 from tests.export.conftest import KINDS, Export, WriteInstead, proof_of
 from tests.export.test_onnx import same
 
@@ -70,7 +70,7 @@ def test_a_weight_of_the_second_file_is_caught(
 ) -> None:
     path = tmp_path / "a.xml"
     converted(path)
-    graph = openvino.Core().read_model(path)
+    graph = openvino_core().read_model(path)
     nodes = graph.get_ordered_ops()
     names = [{name for one in node.outputs() for name in one.names} for node in nodes]
     start = next(i for i, said in enumerate(names) if "backbone.stages.0" in said)
@@ -88,7 +88,7 @@ def test_a_weight_of_the_second_file_is_caught(
 
 def test_metadata_are_in_the_xml(converted: Convert, tmp_path: Path) -> None:
     artifact = converted(tmp_path / "a.xml")
-    graph = openvino.Core().read_model(tmp_path / "a.xml")
+    graph = openvino_core().read_model(tmp_path / "a.xml")
     assert read_artifact(graph.get_rt_info([KEY]).astype(str), "it") == artifact
     assert {name for one in graph.outputs for name in one.names} >= {"boxes", "scores", "labels", "edge_std"}
     text = (tmp_path / "a.xml").read_text()

@@ -1,5 +1,7 @@
 """Engines: the same arrays whatever executes the file, and plain words about files that are none."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,3 +78,23 @@ def test_endings() -> None:
     assert is_exported(Path("b.xml"))
     assert not is_exported("b.safetensors")
     assert not is_exported("owner/onnx")
+
+
+INTERRUPTED = """
+import signal, sys
+from edgewise.runtime.engines import load_engine
+engines = [load_engine(path) for path in sys.argv[1:]]
+while engines:
+    del engines[0]
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_after_several_engines_is_an_interrupt(artifacts: Path) -> None:
+    """Where each had a Core of its own, it was a segmentation fault."""
+    files = [str(artifacts / f"{name}.xml") for name in ("raw", "finished")]
+    run = subprocess.run([sys.executable, "-c", INTERRUPTED, *files], capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "interrupted\n"), run.stderr

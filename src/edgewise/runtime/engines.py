@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,8 +96,7 @@ class OpenVinoEngine(Engine):
         digits of the boxes. Raises what `OnnxEngine` raises.
         """
         super().__init__(path)
-        openvino = require("openvino", "openvino")
-        core = openvino.Core()
+        openvino, core = require("openvino", "openvino"), openvino_core()
         device = "CPU" if device == "auto" else device.upper()
         if device.split(".")[0] not in core.available_devices:
             found = ", ".join(core.available_devices).lower()
@@ -116,6 +116,16 @@ class OpenVinoEngine(Engine):
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         found = self._compiled(dict(inputs))
         return {name: found[name] for name in self.artifact.outputs}
+
+
+@cache
+def openvino_core() -> Any:
+    """The one Core of this process, which is never let go. MissingExtra without openvino.
+
+    A Core puts up a stack for signals and takes it down in the end. Of two that overlap the second one puts
+    the first one's back when that is gone (openvino 2026.4), and Ctrl-C ends the process with SIGSEGV.
+    """
+    return require("openvino", "openvino").Core()
 
 
 def load_engine(path: str | Path, *, device: str = "auto", threads: int | None = None) -> Engine:
