@@ -31,6 +31,7 @@ from edgewise.predict.sources import expand, load
 from edgewise.preprocess import resize
 from edgewise.runtime.base import BaseDetector
 from edgewise.runtime.detector import OF_WEIGHTS
+from edgewise.runtime.engines import openvino_core
 from edgewise.sizes import Size, check_size, pair
 from edgewise.spelling import unknown
 
@@ -91,7 +92,7 @@ class OpenVinoEngine(Engine):
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
         }
-        self._compiled = openvino.Core().compile_model(graph, "CPU", settings)
+        self._compiled = openvino_core().compile_model(graph, "CPU", settings)
 
     def __call__(self, pixels: Pixels) -> list[Raw]:
         rows = []
@@ -307,7 +308,7 @@ def _openvino(order: _Order, kind: Fast) -> tuple[OpenVinoEngine, Path | None]:
     path = cached_path(order)
     if all(part.is_file() for part in parts(path)):
         try:
-            return OpenVinoEngine(openvino.Core().read_model(path), kind, order.threads), path
+            return OpenVinoEngine(openvino_core().read_model(path), kind, order.threads), path
         except RuntimeError:  # damaged, which is all that can be said: it is made anew
             forget(path)
     graph, note = converted(order.detector.model, order.size), ""
