@@ -14,12 +14,12 @@ from typing import Any
 
 import cyclopts
 import torch
-from inference import detector_of
+from inference import detector_of, own_engines
 from PIL import Image
 from speed import KEYS, RESULTS, Clock, Run, alternated, facts, medians, stacked_bars, write
 
 from edgewise.data.scenes import SceneDataset
-from edgewise.device import multiplies_bf16
+from edgewise.optimize import PixelPredictor
 from edgewise.predict.predictor import Predictor
 from edgewise.predict.sources import load
 from edgewise.recipe import counted
@@ -63,24 +63,14 @@ def main(
     """SIZE is n, s, m, l or x."""
     torch.set_num_threads(threads)
     detector, encoded = detector_of(size, side), jpeg()
-    kinds = ("fp32", "bf16") if multiplies_bf16() else ("fp32",)
-    fast = {
-        f"torch {kind}": detector.optimize(engine="torch", precision=kind, threads=threads) for kind in kinds
-    }
-    best = detector.optimize(threads=threads)
-    runs = {
-        "eager fp32": staged(detector.predictor(), encoded),
-        **{name: staged(one.predictor(), encoded) for name, one in fast.items()},
-        'optimize("cpu")': staged(best.predictor(), encoded),
+    own = detector.predictor()
+    settings = {"size": own.size, "class_names": own.class_names, "values": own.values}
+    runs = {"eager fp32": staged(own, encoded)} | {
+        name: staged(PixelPredictor(engine, **settings), encoded)
+        for name, engine in own_engines(detector, threads).items()
     }
     times = alternated(runs, repeats, warm=2)
-    result: dict[str, Any] = {
-        "facts": facts(),
-        "model": size,
-        "side": side,
-        "choice": best.choice,
-        "engines": {},
-    }
+    result: dict[str, Any] = {"facts": facts(), "model": size, "side": side, "engines": {}}
     bars = {}
     for name, parts in times.items():
         over = {key: medians(parts)[key] / parts["engine"][key]["median"] for key in KEYS}

@@ -4,7 +4,7 @@ import copy
 import hashlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,7 +31,6 @@ from edgewise.predict.sources import expand, load
 from edgewise.preprocess import resize
 from edgewise.runtime.base import BaseDetector
 from edgewise.runtime.detector import OF_WEIGHTS
-from edgewise.runtime.engines import openvino_core
 from edgewise.sizes import Size, check_size, pair
 from edgewise.spelling import unknown
 
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 EngineName = Literal["openvino", "torch"]
 Fast = Literal["bf16", "fp32"]
 Pixels = UInt8[np.ndarray, "B H W 3"]
+Graphs = tuple[Any, Any]  # of OpenVINO: pixels to maps, maps to what `decode` reads
 ENGINES: tuple[EngineName, ...] = ("openvino", "torch")  # the fastest first
 
 SCENES = 2  # that an engine is checked on
@@ -82,22 +82,29 @@ class TorchEngine(Engine):
 
 
 class OpenVinoEngine(Engine):
-    """OpenVINO, an image at a time: its graph is of one shape, which is faster than one of any."""
+    """OpenVINO, an image at a time: its graphs are of one shape, which is faster than one of any.
 
-    def __init__(self, graph: Any, precision: Fast, threads: int) -> None:
+    `graphs` are what `converted` makes. In bf16 the maps are; the decoder is computed in float32: in bf16 it
+    cost a quarter of a point of AP (benchmarks/worth.py), and OpenVINO has no way to keep parts of a graph.
+    """
+
+    def __init__(self, graphs: Graphs, precision: Fast, threads: int) -> None:
         openvino = require("openvino", "openvino")
         self.name = f"openvino {openvino.__version__.split('-')[0]}"
-        settings = {
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads,
-        }
-        self._compiled = openvino_core().compile_model(graph, "CPU", settings)
+        core, hints = openvino.Core(), ("bf16" if precision == "bf16" else "f32", "f32")
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+        compiled = (
+            core.compile_model(graph, "CPU", settings | {"INFERENCE_PRECISION_HINT": hint})
+            for graph, hint in zip(graphs, hints, strict=True)
+        )
+        self._maps, self._decoder = (one.create_infer_request() for one in compiled)
 
     def __call__(self, pixels: Pixels) -> list[Raw]:
         rows = []
         for one in pixels:
-            found = self._compiled([one[None]], share_inputs=True)
+            self._maps.infer([one[None]], share_inputs=True)
+            maps = [output.data for output in self._maps.output_tensors]
+            found = self._decoder.infer(maps, share_inputs=True)
             a, b, c, d = (found[i][0] for i in range(4))
             rows.append((a, b, c, d))
         return rows
@@ -228,7 +235,7 @@ def optimize(
                     raise
                 passed_over.append(str(error))
                 continue
-            why = _why(precision, native)
+            why = _why(precision, native, kind)
             count = min(order.threads, torch.get_num_threads()) if name == "torch" else order.threads
             ways = [f"{made.name} in {kind} ({why}) on {count} thread{'s' * (count > 1)}"]
             ways += [one for one in (made.note,) if one] + passed_over
@@ -256,10 +263,12 @@ def _kinds(precision: Fast | None, native: bool) -> tuple[Fast, ...]:
     return ("bf16", "fp32") if native else ("fp32",)
 
 
-def _why(precision: Fast | None, native: bool) -> str:
+def _why(precision: Fast | None, native: bool, kind: Fast) -> str:
     if precision is not None:
         return "as asked"
-    return "this processor multiplies it" if native else "this processor does not multiply bf16"
+    if not native:
+        return "this processor does not multiply bf16"
+    return "this processor multiplies it" if kind == "bf16" else "bf16 is out of tolerance"
 
 
 def _made(name: EngineName, kind: Fast, order: _Order, check: "_Check") -> tuple[Engine, str]:
@@ -288,68 +297,90 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgewise"
 
 
-def cached_path(order: _Order) -> Path:
-    """The file of a conversion: its name says weights, size, and the versions that made it."""
+def cached_paths(order: _Order) -> tuple[Path, Path]:
+    """The files of a conversion: their names say weights, size, and the versions that made it."""
     height, width = order.size
     made_by = sorted(versions("openvino").items())
     key = hashlib.sha256(repr((fingerprint(order.detector.checkpoint()), made_by)).encode()).hexdigest()
-    return order.cache / f"{order.detector.config.name}-{height}x{width}-{key[:32]}.xml"
+    name = f"{order.detector.config.name}-{height}x{width}-{key[:32]}"
+    return order.cache / f"{name}-maps.xml", order.cache / f"{name}-decoder.xml"
 
 
-def forget(path: Path) -> None:
+def files(paths: Iterable[Path]) -> list[Path]:
+    """All files of a conversion."""
+    return [part for path in paths for part in parts(path)]
+
+
+def forget(paths: Iterable[Path]) -> None:
     """Removes a conversion."""
-    for part in parts(path):
-        part.unlink(missing_ok=True)
+    for one in files(paths):
+        one.unlink(missing_ok=True)
 
 
-def _openvino(order: _Order, kind: Fast) -> tuple[OpenVinoEngine, Path | None]:
-    """The engine, and the file it came from where that was in the cache."""
+def _openvino(order: _Order, kind: Fast) -> tuple[OpenVinoEngine, tuple[Path, Path] | None]:
+    """The engine, and the files it came from where these were in the cache."""
     openvino = require("openvino", "openvino")
-    path = cached_path(order)
-    if all(part.is_file() for part in parts(path)):
+    paths = cached_paths(order)
+    if all(one.is_file() for one in files(paths)):
         try:
-            return OpenVinoEngine(openvino_core().read_model(path), kind, order.threads), path
+            maps, decoder = (openvino.Core().read_model(path) for path in paths)
+            return OpenVinoEngine((maps, decoder), kind, order.threads), paths
         except RuntimeError:  # damaged, which is all that can be said: it is made anew
-            forget(path)
-    graph, note = converted(order.detector.model, order.size), ""
+            forget(paths)
+    graphs, note = converted(order.detector.model, order.size), ""
     try:
-        with workspace(path) as folder:
-            candidate = folder / path.name
-            openvino.save_model(graph, candidate, compress_to_fp16=False)
-            for part, name in reversed(list(zip(parts(candidate), parts(path), strict=True))):
-                part.replace(name)  # that of its name last: without it the other is nothing
+        with workspace(paths[0]) as folder:
+            made_here = [folder / path.name for path in paths]
+            for graph, path in zip(graphs, made_here, strict=True):
+                openvino.save_model(graph, path, compress_to_fp16=False)
+            for one, name in zip(files(made_here), files(paths), strict=True):
+                one.replace(name)
     except (OSError, RuntimeError) as error:
         note = f"not kept for the next time: {str(error).splitlines()[0]}"
-    made = OpenVinoEngine(graph, kind, order.threads)
+    made = OpenVinoEngine(graphs, kind, order.threads)
     made.note = note
     return made, None
 
 
-class _Outputs(nn.Module):
-    """A model that reads pixels, as a function of tensors."""
+class _Maps(nn.Module):
+    """The first graph."""
 
     def __init__(self, model: DFine) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        output = self.model(pixels.permute(0, 3, 1, 2).float())
+        return tuple(self.model.maps(pixels.permute(0, 3, 1, 2).float()))
+
+
+class _Decoder(nn.Module):
+    """The second graph."""
+
+    def __init__(self, model: DFine) -> None:
+        super().__init__()
+        self.decoder = model.decoder
+
+    def forward(self, *maps: Tensor) -> tuple[Tensor, ...]:
+        output = self.decoder(list(maps))
         last = output.layers[-1]
         return last.logits, last.boxes, last.edge_logits, output.initial.boxes
 
 
-def converted(model: DFine, size: tuple[int, int]) -> Any:
-    """OpenVINO's graph of a model: pixels uint8 [1, H, W, 3] to what `decode` reads, in its order.
+def converted(model: DFine, size: tuple[int, int]) -> Graphs:
+    """OpenVINO's graphs of a model: pixels uint8 [1, H, W, 3] to maps, and these to what `decode` reads.
 
-    ValueError for a model that stops early, which a graph cannot.
+    A model that stops early where it can runs all its layers here.
     """
     openvino = require("openvino", "openvino")
     if model.config.decoder.exit:
-        model = model.at(exit=0.0)  # the last layer is what it says at most
-    example = (torch.zeros(1, *size, 3, dtype=torch.uint8),)
+        model = model.at(exit=0.0)
+    form = reading_pixels(model)
+    pixels = torch.zeros(1, *size, 3, dtype=torch.uint8)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the workings of torch.export and openvino
-        return openvino.convert_model(torch.export.export(_Outputs(reading_pixels(model)), example))
+        maps = tuple(one.contiguous() for one in _Maps(form)(pixels))
+        first = openvino.convert_model(torch.export.export(_Maps(form), (pixels,)))
+        return first, openvino.convert_model(torch.export.export(_Decoder(form), maps))
 
 
 # ── checking ───────────────────────────────────────────────────────────────────────────────────────────
