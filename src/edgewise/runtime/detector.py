@@ -16,8 +16,9 @@ from edgewise.sizes import Size, pair
 
 D = TypeVar("D", bound="ExportedDetector")
 
+# What only the other detector has.
 OF_WEIGHTS = {"at", "audit", "calibrate", "checkpoint", "config", "export", "fit", "model", "profile_layers"}
-OF_WEIGHTS |= {"save", "save_pretrained", "select", "trace", "train"}  # what only the other detector has
+OF_WEIGHTS |= {"optimize", "save", "save_pretrained", "select", "trace", "train"}
 
 
 class ExportedDetector(BaseDetector):
