@@ -678,7 +678,9 @@ class Detector(BaseDetector):
         """Writes this detector for another runtime, and the proof that it answers the same there.
 
         target "onnx" is for ONNX Runtime and others, "openvino" is IR, "torch" a program of torch.export.
-        precision "fp16" stores weights in half precision, "openvino" alone does.
+        precision "fp16" stores weights in half precision, "openvino" alone does; "int8" computes backbone and
+        encoder in it, of "onnx" and "openvino": its ranges are those of the training images of `data`, and AP
+        on `split` decides.
         head "detections" gives finished ones, "raw" what `edgewise.decode` finishes; sampler "gather" has no
         GridSample, which some runtimes get wrong, "native" has. `dynamic_size` takes any multiple of 32,
         `resize_inside` uint8 images of any size. docs/export.md says what goes in and comes out.
@@ -689,6 +691,7 @@ class Detector(BaseDetector):
         """
         from edgewise.export import export
         from edgewise.export.describe import describe, pictures
+        from edgewise.export.int8 import typical
 
         artifact = describe(
             self.checkpoint(),
@@ -702,6 +705,7 @@ class Detector(BaseDetector):
             max_detections=max_detections,
             opset=opset,
         )
+        chosen = typical(data, split) if artifact.precision == "int8" else ()
         dataset = None if data is None else opened(data, split)
         host = copy.copy(self)
         host.model = copy.deepcopy(self.model).cpu()  # a GPU may round convolutions to ten bits
@@ -712,6 +716,7 @@ class Detector(BaseDetector):
             pictures(images, dataset, artifact.size),
             host.predictor,
             dataset=dataset,
+            typical=chosen,
             progress=progress,
         )
 

@@ -52,7 +52,7 @@ OUTPUTS = {
 
 Head = Literal["detections", "raw"]
 Sampler = Literal["gather", "native"]
-Precision = Literal["fp32", "fp16"]  # of the weights
+Precision = Literal["fp32", "fp16", "int8"]  # of the weights; int8: products of the backbone and encoder, too
 Target = Literal["onnx", "openvino", "torch"]
 
 

@@ -6,8 +6,9 @@ import torch
 
 from edgewise.api import Detector
 from edgewise.artifact import KEY, Artifact, read_artifact
-from edgewise.export import inputs_of, read_proof
+from edgewise.export import read_proof
 from edgewise.export.describe import describe
+from edgewise.export.int8 import inputs_of
 from edgewise.export.program import ProgramEngine, write
 from edgewise.runtime.engines import is_exported
 from tests.export.conftest import KINDS, CheckPage, proof_of, tracing

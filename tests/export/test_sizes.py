@@ -4,16 +4,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from edgewise.api import Detector
-from edgewise.artifact import Head, Precision, Sampler
+from edgewise.artifact import Head, Precision, Sampler, Target
 from edgewise.classes import COCO
 from edgewise.data.open import open_dataset
+from edgewise.export import TARGETS, prove
+from edgewise.export.compare import TOLERANCES
+from edgewise.export.describe import pictures
 from edgewise.model import DFine
+from tests.export.test_proof import channels, mean, shifted
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600), pytest.mark.usefixtures("unchecked")]
 
+WEIGHTS = Path(__file__).parents[2] / "benchmarks/results/bccd/best.safetensors"
 KINDS = [(head, sampler) for head in get_args(Head) for sampler in get_args(Sampler)]
 
 
@@ -44,7 +51,7 @@ def test_trained(head: Head, sampler: Sampler, resize_inside: bool, shared: Path
     assert abs(lost_ap("onnx", tmp_path / "a.onnx", shared, **wishes)) <= 5e-4
 
 
-@pytest.mark.parametrize("precision", get_args(Precision))
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize(("head", "sampler"), [("raw", "native"), ("detections", "gather")])
 def test_trained_in_openvino(
     precision: Precision, head: Head, sampler: Sampler, shared: Path, tmp_path: Path
@@ -53,10 +60,46 @@ def test_trained_in_openvino(
     assert abs(lost_ap("openvino", tmp_path / "a.xml", shared, **wishes)) <= 2e-3
 
 
+@pytest.mark.parametrize(("target", "head"), [("onnx", "raw"), ("openvino", "detections")])
+def test_trained_in_int8(target: Target, head: Head, shared: Path, tmp_path: Path) -> None:
+    path = tmp_path / f"a{TARGETS[target].suffix}"
+    assert lost_ap(target, path, shared, head=head, precision="int8") <= 5e-3
+
+
+def twice_its_scale(graph: onnx.GraphProto) -> None:
+    """The weights of one convolution of the second stage."""
+    place = next(i for i, node in enumerate(graph.node) if "backbone.stages.1" in node.output)
+    conv = [node for node in graph.node[:place] if node.op_type == "Conv"][-1]
+    weight = next(node for node in graph.node if conv.input[1] in node.output)
+    scale = next(one for one in graph.initializer if one.name == weight.input[1])
+    scale.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(scale), scale.name))
+
+
+def test_saboteurs_of_a_trained_int8_are_caught(shared: Path, tmp_path: Path) -> None:
+    """By the shift, the distance or the share of what the checkpoint is sure of, without AP."""
+    assert lost_ap("onnx", tmp_path / "a.onnx", shared, precision="int8") <= 5e-3
+    detector = Detector.from_pretrained(WEIGHTS, device="cpu")
+    images = pictures(None, open_dataset(shared / "data/bccd", "val"), detector.config.size)
+    for sabotage, fault, where in (
+        (channels, "their edges are", "backbone.stem (the first"),
+        (mean, "are found again", "backbone.stem (the first"),
+        (shifted, "their edges are shifted by 1.", "none of the"),
+        (twice_its_scale, "px of the model's input in the median", ""),
+    ):
+        proto = onnx.load(tmp_path / "a.onnx")
+        sabotage(proto.graph)
+        onnx.save(proto, tmp_path / "bad.onnx")
+        found = prove(
+            tmp_path / "bad.onnx", detector.model, images, detector.predictor, tolerance=TOLERANCES["int8"]
+        )
+        assert not found.passed, sabotage.__name__
+        assert fault in "; ".join(found.faults), sabotage.__name__
+        assert where in str(found.drift), sabotage.__name__
+
+
 def lost_ap(target: Any, path: Path, shared: Path, **wishes: Any) -> float:
     """The checkpoint's AP on the validation images less the artifact's."""
-    weights = Path(__file__).parents[2] / "benchmarks/results/bccd/best.safetensors"
-    detector = Detector.from_pretrained(weights, device="cpu")
-    proof = detector.export(target, path, data=open_dataset(shared / "data/bccd", "val"), **wishes)
+    detector = Detector.from_pretrained(WEIGHTS, device="cpu")
+    proof = detector.export(target, path, data=shared / "data/bccd", **wishes)
     assert proof.table is not None
     return proof.table["checkpoint"]["AP"] - proof.table["artifact"]["AP"]

@@ -16,7 +16,7 @@ def export(
     *,
     to: Literal["onnx", "openvino", "torch"] = "onnx",
     out: Path | None = None,
-    precision: Literal["fp32", "fp16"] = "fp32",
+    precision: Literal["fp32", "fp16", "int8"] = "fp32",
     head: Literal["detections", "raw"] = "detections",
     sampler: Literal["gather", "native"] = "gather",
     size: Size = None,
@@ -45,7 +45,8 @@ def export(
     out
         Its name; by default the checkpoint's, in the folder it is in, or here for what is no file.
     precision
-        fp32, or fp16: weights in half precision, half the size; of openvino.
+        fp32, fp16: weights in half precision, half the size, of openvino; int8: backbone and encoder in it,
+        of onnx and openvino. Its ranges are those of training images, so that it needs --data.
     head
         detections: finished ones, error bars and scores calibrated. raw: what the decoder says, with the
         distributions of edges, for edgewise.decode to finish.

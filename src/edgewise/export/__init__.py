@@ -4,18 +4,19 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgewise.artifact import IMAGES, SIZES, Artifact, Precision, parts
+from edgewise.artifact import Artifact, Precision, parts
 from edgewise.checkpoint.atomic import writing
 from edgewise.export import onnx, openvino, program
-from edgewise.export.compare import TOLERANCES, Tolerance
+from edgewise.export.compare import TOLERANCES, Check, Likeness, Tolerance
 from edgewise.export.drift import first_drift
+from edgewise.export.int8 import Feeds, inputs_of
 from edgewise.export.proof import (
     PredictorAt,
     compare_all,
@@ -29,7 +30,6 @@ from edgewise.export.proof import Proof as Proof
 from edgewise.export.proof import read_proof as read_proof
 from edgewise.extras import require
 from edgewise.model import DFine
-from edgewise.preprocess import preprocess
 from edgewise.runtime.detector import ExportedDetector
 from edgewise.runtime.engines import Arrays, Engine, load_engine
 from edgewise.spelling import unknown
@@ -43,7 +43,8 @@ class Target:
     """What makes one kind of artifact.
 
     `packages` write and prove it, by name the extra that brings each; `write(model, artifact, path)` makes
-    the file, in one of the `precisions`; `steps(path, names, inputs)` is what tensors inside it are;
+    the file, in one of the `precisions`; `to_int8(source, artifact, path, feeds)` one of int8 of that, where
+    it can be, with `int8_packages`; `steps(path, names, inputs)` is what tensors inside it are;
     `engine(path)` runs it on the CPU.
     """
 
@@ -52,12 +53,26 @@ class Target:
     write: Callable[[DFine, Artifact, Path], None]
     steps: Callable[[Path, list[str], Arrays], dict[str, np.ndarray]]
     precisions: tuple[Precision, ...] = ("fp32",)
+    to_int8: Callable[[Path, Artifact, Path, Feeds], None] | None = None
+    int8_packages: dict[str, str] = field(default_factory=dict)
     engine: Callable[[Path], Engine] = lambda path: load_engine(path, device="cpu")
+
+    def needed(self, precision: str) -> dict[str, str]:
+        """The packages for a file of that precision."""
+        return self.packages | (self.int8_packages if precision == "int8" else {})
 
 
 TARGETS = {
-    "onnx": Target(".onnx", onnx.PACKAGES, onnx.write, onnx.steps),
-    "openvino": Target(".xml", openvino.PACKAGES, openvino.write, openvino.steps, ("fp32", "fp16")),
+    "onnx": Target(".onnx", onnx.PACKAGES, onnx.write, onnx.steps, ("fp32", "int8"), to_int8=onnx.to_int8),
+    "openvino": Target(
+        ".xml",
+        openvino.PACKAGES,
+        openvino.write,
+        openvino.steps,
+        ("fp32", "fp16", "int8"),
+        to_int8=openvino.to_int8,
+        int8_packages={"nncf": "int8"},
+    ),
     "torch": Target(".pt2", {}, program.write, program.steps, engine=program.ProgramEngine),
 }
 
@@ -75,9 +90,9 @@ def maker(name: str, precision: str) -> Target:
     if name not in TARGETS:
         raise ValueError(unknown(name, list(TARGETS), "target"))
     if precision not in TARGETS[name].precisions:
-        there = " or ".join(TARGETS[name].precisions)
+        there = ", ".join(TARGETS[name].precisions)
         raise ValueError(f"precision {precision!r}: {name} is written in {there}")
-    for package, extra in TARGETS[name].packages.items():
+    for package, extra in TARGETS[name].needed(precision).items():
         require(package, extra)
     return TARGETS[name]
 
@@ -90,11 +105,13 @@ def export(
     reference: PredictorAt,
     *,
     dataset: "AnnotatedImages | None" = None,
+    typical: Sequence[np.ndarray] = (),
     progress: bool = False,
 ) -> Proof:
     """Writes the model as `artifact` describes, and proves the file on `images` before it gets its name.
 
     `reference` predicts with the checkpoint at a size. On a `dataset` AP and latency of both are measured.
+    int8 takes its ranges from `typical` images.
     NAME.proof.json beside the file says what was found. Raises Rejected where the file is out of tolerance;
     then it is NAME.rejected, and what NAME held before is as it was. ValueError for a name that does not end
     as the target's do, OSError where it cannot be written.
@@ -105,7 +122,13 @@ def export(
     with workspace(path) as folder:
         candidate = folder / path.name
         with writing(path, OSError):
-            make.write(model, artifact, candidate)
+            if artifact.precision == "int8":
+                assert make.to_int8 is not None
+                source = folder / f"float{make.suffix}"
+                make.write(model, artifact, source)
+                make.to_int8(source, artifact, candidate, Feeds(artifact, typical))
+            else:
+                make.write(model, artifact, candidate)
         proof = prove(
             candidate,
             model,
@@ -147,14 +170,17 @@ def prove(
     make = next(one for one in TARGETS.values() if one.suffix == path.suffix)
     detector = ExportedDetector(make.engine(path))
     artifact = detector.artifact
-    checks, undecided, failing = compare_all(artifact, reference, detector.predictor, images, tolerance)
-    faults = [f"{one.what}: {fault}" for one in checks for fault in one.faults]
+    checks, likenesses, undecided, failing = compare_all(
+        artifact, reference, detector.predictor, images, tolerance
+    )
+    compared: list[Likeness | Check] = [*likenesses, *checks]
+    faults = [f"{one.what}: {fault}" for one in compared for fault in one.faults]
     table = None
     if dataset is not None and not faults:
         rows = {"checkpoint": reference(artifact.size), "artifact": detector.predictor()}
         table = measure(dataset, rows, progress=progress)
         lost = table["checkpoint"]["AP"] - table["artifact"]["AP"]
-        if not abs(lost) <= tolerance.ap:
+        if not (abs(lost) if tolerance.alike is None else lost) <= tolerance.ap:
             faults.append(f"AP differs by {lost:.4f}, at most {tolerance.ap} is allowed")
     drift = None
     if failing:
@@ -169,21 +195,12 @@ def prove(
         images=images_hash(images),
         undecided=undecided,
         tolerance=tolerance,
+        likeness=tuple(likenesses),
         checks=tuple(checks),
         table=table,
         engine=detector.engine.name,
-        versions=versions("numpy", "pillow", *make.packages),
+        versions=versions("numpy", "pillow", *make.needed(artifact.precision)),
     )
-
-
-def inputs_of(artifact: Artifact, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """What an artifact is fed for RGB uint8 images, of one size where it resizes."""
-    if artifact.resize_inside:
-        return {IMAGES: np.stack(images)}
-    inputs = {IMAGES: np.stack([preprocess(image, artifact.size)[0] for image in images])}
-    if SIZES in artifact.inputs:
-        inputs[SIZES] = np.array([image.shape[:2] for image in images], np.int64)
-    return inputs
 
 
 @contextmanager

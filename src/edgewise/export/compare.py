@@ -8,8 +8,25 @@ from jaxtyping import Float, Int
 
 from edgewise.artifact import Precision
 from edgewise.detections import Detections
+from edgewise.overlaps import pairwise_iou
 
 BORDER = 0.1  # at most this share of the detections may come and go at the end of the ranking
+SURE = 0.5  # the score of a sure detection
+OVERLAP = 0.5  # the IoU of two that are of one object
+
+
+@dataclass(frozen=True)
+class Alike:
+    """How far the sure detections of an artifact may be from its checkpoint's, all in all.
+
+    `share` of them must be found again; `median_px` is for the median of the edges' distances, `shift_px` for
+    the medians of how far left edges lie to the right, top edges down and so on: rounding is as often one way
+    as the other. In pixels of the model's input, since rounding is of what the model sees.
+    """
+
+    share: float
+    median_px: float
+    shift_px: float
 
 
 @dataclass(frozen=True)
@@ -18,6 +35,8 @@ class Tolerance:
 
     `box_px_999` is what 99.9 % of the edges must stay below, `box_px` all of them.
     `inner` tensors that differ by less, in root mean squares, do not explain what is out of tolerance.
+    With `alike` detections need not be the checkpoint's one by one: then the others are about images in
+    batches against each by itself, all by the artifact, and AP may be better.
     """
 
     box_px: float = 0.05
@@ -26,11 +45,13 @@ class Tolerance:
     score: float = 5e-4
     ap: float = 0.002
     inner: float = 1e-3  # rounding of 32 bits stays a hundred times below
+    alike: Alike | None = None
 
 
 TOLERANCES: dict[Precision, Tolerance] = {
     "fp32": Tolerance(),
     "fp16": Tolerance(box_px=4.0, box_px_999=1.0, edge_std_px=2.0, score=0.02, inner=0.5),
+    "int8": Tolerance(ap=0.005, inner=3.0, alike=Alike(share=0.9, median_px=0.5, shift_px=0.3)),
 }
 """By the precision of the weights."""
 
@@ -93,6 +114,72 @@ def check(
         border=border,
         faults=tuple(faults),
     )
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How the `sure` detections of the checkpoint come out of the artifact, as `Alike` says it.
+
+    `score` is the median of the differences.
+    """
+
+    what: str
+    images: int
+    sure: int
+    share: float
+    median_px: float
+    shift_px: float
+    score: float
+    faults: tuple[str, ...]
+
+
+def likeness(
+    what: str,
+    expected: Sequence[Detections],
+    found: Sequence[Detections],
+    size: tuple[int, int],
+    limits: Alike,
+) -> Likeness:
+    """Compares what the artifact `found` with what the checkpoint is sure of; `size` is the model's input."""
+    apart, scores, sure = [np.zeros((0, 4))], [np.zeros(0)], 0
+    for one, other in zip(expected, found, strict=True):
+        one = one.filter(SURE)
+        sure += len(one)
+        overlap = pairwise_iou(one.boxes_xyxy, other.boxes_xyxy)
+        overlap[one.labels[:, None] != other.labels[None]] = 0
+        if not overlap.size:
+            continue
+        rows = np.flatnonzero(overlap.max(1) >= OVERLAP)
+        partner = overlap.argmax(1)[rows]
+        scale = np.tile(np.array(size[::-1]) / one.size[::-1], 2)
+        apart.append((other.boxes_xyxy[partner] - one.boxes_xyxy[rows]) * scale)
+        scores.append(np.abs(other.scores[partner] - one.scores[rows]))
+    edges, score = np.concatenate(apart), np.concatenate(scores)
+    share = len(edges) / sure if sure else 1.0
+    if not len(edges):
+        edges, score = np.zeros((1, 4)), np.zeros(1)
+    values = {
+        "share": share,
+        "median_px": float(np.median(np.abs(edges))),
+        "shift_px": float(np.abs(np.median(edges, 0)).max()),
+    }
+    faults = []
+    if not values["share"] >= limits.share:
+        faults.append(
+            f"of {sure} detections that score {SURE} only {values['share']:.1%} are found again, at least "
+            f"{limits.share:.0%} are expected"
+        )
+    if not values["median_px"] <= limits.median_px:
+        faults.append(
+            f"their edges are off by {values['median_px']:.3g} px of the model's input in the median, at "
+            f"most {limits.median_px:g} is allowed"
+        )
+    if not values["shift_px"] <= limits.shift_px:
+        faults.append(
+            f"their edges are shifted by {values['shift_px']:.3g} px of the model's input in the median, at "
+            f"most {limits.shift_px:g} is allowed"
+        )
+    return Likeness(what, len(expected), sure, **values, score=float(np.median(score)), faults=tuple(faults))
 
 
 _WORDS = {"box_px": "boxes", "score": "scores", "edge_std_px": "edge_std"}

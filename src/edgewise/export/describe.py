@@ -61,7 +61,7 @@ def describe(
         thresholds=checkpoint.thresholds,
         calibration=None if checkpoint.calibration is None else checkpoint.calibration.sealed(),
         checkpoint=fingerprint(checkpoint),
-        versions=versions(*make.packages) | operators,
+        versions=versions(*make.needed(precision)) | operators,
     )
 
 

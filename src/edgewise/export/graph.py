@@ -25,6 +25,7 @@ PARTS = re.compile(
 )
 """The modules whose outputs are compared when a graph drifts."""
 
+PREPROCESSING = "preprocessing"  # [B, 3, h, w], what the model is fed where the graph resizes
 PICKS = "decoder.picks"  # [B, Q], the cells that became queries
 
 
@@ -48,7 +49,7 @@ class Graph(nn.Module):
             if self.size is not None:
                 sizes = torch.stack([torch.full((images.shape[0],), side) for side in images.shape[1:3]], 1)
                 images = resized(images, self.size)
-                seen["preprocessing"] = images
+                seen[PREPROCESSING] = images
             output = self.model(images)
         steps = {}
         for name, tensor in seen.items():

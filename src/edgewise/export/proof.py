@@ -15,7 +15,7 @@ import torch
 from edgewise.artifact import Artifact, parts
 from edgewise.checkpoint import Checkpoint, atomic_write
 from edgewise.detections import Detections
-from edgewise.export.compare import Check, Tolerance, check
+from edgewise.export.compare import Check, Likeness, Tolerance, check, likeness
 from edgewise.plain import from_plain, versioned
 from edgewise.predict.predictor import Predictor
 from edgewise.preprocess import resize
@@ -51,14 +51,15 @@ class Proof:
     undecided: int = 0
     tolerance: Tolerance = field(default_factory=Tolerance)
     checks: tuple[Check, ...]
+    likeness: tuple[Likeness, ...] = ()
     table: dict[str, dict[str, float]] | None = None
     engine: str
     versions: dict[str, str]
 
     def __str__(self) -> str:
         """A table: a line a check, then what is wrong, then AP and latency."""
-        head = ("", "pairs", "box px", "99.9 %", "score", "edge_std px")
-        rows = [head] + [
+        first = "against each alone" if self.likeness else ""
+        rows = [(first, "pairs", "box px", "99.9 %", "score", "edge_std px")] + [
             (
                 one.what,
                 f"{one.pairs}",
@@ -70,6 +71,20 @@ class Proof:
             for one in self.checks
         ]
         lines = _aligned(rows)
+        if self.likeness:
+            what = ("against the checkpoint", "sure", "found again", "median px", "shift px", "score")
+            alike = [
+                (
+                    one.what,
+                    f"{one.sure}",
+                    f"{one.share:.1%}",
+                    f"{one.median_px:.2g}",
+                    f"{one.shift_px:.2g}",
+                    f"{one.score:.1g}",
+                )
+                for one in self.likeness
+            ]
+            lines = [*_aligned([what, *alike]), "", *lines]
         if self.undecided:
             lines.append(
                 f"left out: {self.undecided} of the images, where rounding decides what becomes a query"
@@ -138,22 +153,35 @@ def compare_all(
     exported: PredictorAt,
     images: Sequence[np.ndarray],
     tolerance: Tolerance,
-) -> tuple[list[Check], int, list[np.ndarray]]:
+) -> tuple[list[Check], list[Likeness], int, list[np.ndarray]]:
     """Every check of the proof; how many images were left out; and the images of the first that failed.
 
-    Batches of 1, 2 and 8, at two sizes where the size is free, and one image in all slots of a batch.
+    Batches of 1, 2 and 8, at two sizes where the size is free, and one image in all slots of a batch. With
+    `tolerance.alike` batches are compared with the artifact's own answer to each image alone, and that with
+    the checkpoint.
     """
     if artifact.resize_inside and len({image.shape for image in images}) > 1:
-        alike = [resize(image, images[0].shape[:2]) for image in images]  # a batch holds images of one size
+        same_size = [
+            resize(image, images[0].shape[:2]) for image in images
+        ]  # a batch holds images of one size
     else:
-        alike = list(images)
+        same_size = list(images)
     checks: list[Check] = []
+    resembling: list[Likeness] = []
     undecided = 0
     for size in sizes(artifact):
         own, other = reference(size), exported(size)
-        truth = _Truth(own, artifact.max_detections)
+        truth: _Truth | _Alone = _Truth(own, artifact.max_detections)
+        if tolerance.alike is not None:
+            alone = _Alone(other, artifact.max_detections)
+            expected, found = ([one(image) for image in images] for one in (truth, alone))
+            name = f"{size[0]}x{size[1]}"
+            resembling.append(likeness(name, expected, found, size, tolerance.alike))
+            if resembling[-1].faults:
+                return checks, resembling, undecided, same_size[:1]
+            truth = alone
         for batch in BATCHES:
-            group = list(images) if batch == 1 else _cycled(alike, max(batch, 4))
+            group = list(images) if batch == 1 else _cycled(same_size, max(batch, 4))
             kept = [image for image in group if truth.decided(image)]
             undecided += (len(group) - len(kept)) * (batch == 1)
             if not kept:
@@ -170,14 +198,14 @@ def compare_all(
             name = f"batch {batch}, {size[0]}x{size[1]}"
             checks.append(check(name, [truth(image) for image in kept], found, tolerance))
             if checks[-1].faults:
-                return checks, undecided, kept[:batch]
+                return checks, resembling, undecided, kept[:batch]
         most = max(BATCHES)
         found = other.predict_arrays([kept[0]] * most, 0.0, artifact.max_detections)
         name = f"one image in {most} slots, {size[0]}x{size[1]}"
         checks.append(check(name, [truth(kept[0])] * most, found, tolerance))
         if checks[-1].faults:
-            return checks, undecided, [kept[0]] * most
-    return checks, undecided, []
+            return checks, resembling, undecided, [kept[0]] * most
+    return checks, resembling, undecided, []
 
 
 def sizes(artifact: Artifact) -> list[tuple[int, int]]:
@@ -218,6 +246,23 @@ class _Truth:
                 handle.remove()
             self._known[id(image)] = image, found, gaps[0]
         return self._known[id(image)]
+
+
+class _Alone:
+    """What an artifact says of an image by itself, computed once."""
+
+    def __init__(self, predictor: Predictor, count: int) -> None:
+        self._predictor, self._count = predictor, count
+        self._known: dict[int, tuple[np.ndarray, Detections]] = {}
+
+    def __call__(self, image: np.ndarray) -> Detections:
+        if id(image) not in self._known:
+            self._known[id(image)] = image, self._predictor.predict_arrays([image], 0.0, self._count)[0]
+        return self._known[id(image)][1]
+
+    def decided(self, image: np.ndarray) -> bool:
+        """Which cells become queries is decided for all batches alike, or a check says that it is not."""
+        return True
 
 
 def measure(
