@@ -2,8 +2,8 @@
 
     python benchmarks/ablation.py benchmarks/ablation.yaml --out runs/ablation
 
-The file names the command that all share, the seeds, and what each variant sets differently. The first
-variant is the full recipe, with which the others are compared:
+The file names the command that all share, the seeds, and what each variant sets differently, or which
+`model` it starts from. The first variant is the full recipe, with which the others are compared:
 
     command: train ../shared/data/bccd --model n
     seeds: [0, 1, 2]
@@ -47,7 +47,7 @@ def command(plan: dict[str, Any], variant: str, seed: int, folder: Path) -> list
     changes = plan["variants"][variant] or {}
     words = [*shlex.split(plan["command"]), "--seed", str(seed), "--out", str(folder)]
     for key, value in changes.items():
-        words += ["--set", f"{key}={json.dumps(value)}"]
+        words += ["--model", value] if key == "model" else ["--set", f"{key}={json.dumps(value)}"]
     return [*words, "--resume"] if (folder / "last.state").exists() else words
 
 

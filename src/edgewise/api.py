@@ -137,9 +137,11 @@ class Detector(BaseDetector):
 
     @classmethod
     def _of(cls, loaded: checkpoint.Checkpoint, device: str) -> "Detector":
+        from edgewise.data.scenes import CLASS_NAMES
+
         self = cls.__new__(cls)
         self._adopt(checkpoint.build(loaded), loaded.class_names, loaded.category_ids, device)
-        self.trained = "detector"
+        self.trained = "scenes" if loaded.class_names == CLASS_NAMES else "detector"
         self._origin, self.thresholds, self.calibration = loaded, loaded.thresholds, loaded.calibration
         return self
 
@@ -623,7 +625,7 @@ class Detector(BaseDetector):
             return self.model
         model = _fresh(self.config.updated({"num_classes": len(names)}), seed)
         kept = transfer(self.model, model, self.class_names, names)
-        if self.trained == "detector" and console is not None:
+        if self.trained in ("scenes", "detector") and console is not None:
             fresh = [name for name in names if name not in kept]
             text = f"classes known already, whose rows are kept: {', '.join(kept) or 'none'}"
             text += f"; new, with fresh rows: {', '.join(fresh)}" if fresh else ""

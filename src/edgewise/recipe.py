@@ -11,7 +11,8 @@ from typing import Any, Literal
 from edgewise.config import DenseConfig, TrainConfig
 from edgewise.sizes import STRIDE, check_size
 
-Start = Literal["fresh", "backbone", "detector"]  # which weights are trained already
+Start = Literal["fresh", "backbone", "scenes", "detector"]
+"""Which weights are trained already; scenes: those of a detector that has seen nothing but made-up ones."""
 
 COCO_IMAGES = 118_287
 SMALL_SET = 20_000  # images; the published schedule is for larger sets
@@ -108,9 +109,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+_LEARNING = {"fresh": "a fresh backbone", "scenes": "a backbone that has seen no photograph"}
 _START = {
     "fresh": "fresh weights",
     "backbone": "a trained backbone",
+    "scenes": "a detector of made-up scenes, which finds edges but knows nothing of the world",
     "detector": "a trained detector",
 }
 
@@ -140,7 +143,7 @@ def _epochs(images: int, start: Start) -> tuple[int, str]:
 
 def _batch(images: int, epochs: int, start: Start) -> tuple[int, str]:
     """The power of two from 4 to 16 that leaves 25 steps an epoch and 2,500 a run (1,250 from a detector)."""
-    run = 1250 if start == "detector" else 2500
+    run = 1250 if start in ("scenes", "detector") else 2500
     fitting = 2 ** floor(log2(max(1, min(images / 25, images * epochs / run))))
     return min(16, max(4, fitting)), (
         f"a power of two from 4 to 16 with 25 steps an epoch and {run:,} a run, if it can be"
@@ -156,8 +159,8 @@ def _rates(name: str, batch: int, start: Start) -> tuple[dict[str, Any], str]:
     else:
         scale = max(1.0, scale)
         why = "the published ones, whatever the batch: short runs need them"
-    if start == "fresh":
-        backbone_lr, why = lr, why + "; a fresh backbone learns at the full rate"
+    if start in ("fresh", "scenes"):
+        backbone_lr, why = lr, f"{why}; {_LEARNING[start]} learns at the full rate"
     return {
         "optimizer.lr": lr * scale,
         "optimizer.backbone_lr": backbone_lr * scale,

@@ -4,10 +4,11 @@ from edgewise.checkpoint.atomic import atomic_write, remove_unfinished
 from edgewise.checkpoint.contents import Checkpoint, build, check_classes
 from edgewise.checkpoint.own import check_own, is_own, save, store_calibration, store_thresholds
 from edgewise.checkpoint.published import load_backbone
-from edgewise.checkpoint.refs import load
+from edgewise.checkpoint.refs import SCENES, load
 from edgewise.checkpoint.transformers import save_transformers
 
 __all__ = [
+    "SCENES",
     "Checkpoint",
     "atomic_write",
     "build",

@@ -46,7 +46,7 @@ def train(
     (a whole detector), report.html, curves, metrics.jsonl and result.json into OUT. Ctrl-C saves first; the
     same command with --resume goes on.
 
-    Example: `edgewise train bccd/ --model n --out runs/bccd`
+    Example: `edgewise train bccd/ --out runs/bccd`
 
     Parameters
     ----------
@@ -54,8 +54,9 @@ def train(
         Annotated images: COCO or Roboflow JSON, YOLO, Pascal VOC, LabelMe, CVAT, CSV, … as they lie there.
         `edgewise doctor DATA` says what is wrong with them.
     model
-        n (the default), s, m, l or x for fresh weights, or a checkpoint or hub name (dfine-s-coco) to start
-        from. A resumed run has its own.
+        A checkpoint or hub name (dfine-s-coco) to start from, or n, s, m, l or x for fresh weights. By
+        default dfine-n-scenes, which comes with the package: size n, trained on made-up scenes, and well ahead
+        of fresh weights on photographs. A resumed run has its own.
     epochs
         Passes over the training images; follows from their number by default.
     size
@@ -90,13 +91,14 @@ def train(
         Go on with the run in OUT, with the settings it began with.
     """
     from edgewise.api import Detector
+    from edgewise.checkpoint import SCENES
     from edgewise.data.open import open_to_train
     from edgewise.presets import SIZES
     from edgewise.train.distributed import main_process
 
     if resume and model is not None:
         _check_model(model, out)
-    model = model or "n"
+    model = model or ("n" if backbone else SCENES)
     sides = parse_size(size)
     changes = parse_changes(set_ or []) | ({"device": device} if device else {})
     if backbone is not None and model not in SIZES:
