@@ -55,8 +55,8 @@ def train(
         `edgewise doctor DATA` says what is wrong with them.
     model
         A checkpoint or hub name (dfine-s-coco) to start from, or n, s, m, l or x for fresh weights. By
-        default dfine-n-scenes, which comes with the package: size n, trained on made-up scenes, and well ahead
-        of fresh weights on photographs. A resumed run has its own.
+        default dfine-n-scenes, which comes with the package: size n, trained on made-up scenes, from where
+        photographs are learned sooner than from fresh weights. A resumed run has its own.
     epochs
         Passes over the training images; follows from their number by default.
     size
