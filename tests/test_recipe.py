@@ -56,14 +56,15 @@ def test_small_sets_have_small_batches(images: int, batch: int) -> None:
 
 @pytest.mark.parametrize(
     ("epochs", "start", "batch"),
-    [(100, "fresh", 16), (50, "backbone", 8), (40, "fresh", 4), (50, "detector", 16), (20, "detector", 4)],
+    [(100, "fresh", 16), (50, "backbone", 8), (40, "fresh", 4), (50, "detector", 16), (20, "scenes", 4)],
 )
 def test_short_runs_have_small_batches(epochs: int, start: Start, batch: int) -> None:
     assert rules(replace(CELLS, images=448), start=start, epochs=epochs).config.batch == batch
 
 
 @pytest.mark.parametrize(
-    ("start", "small", "large"), [("fresh", 107, 72), ("backbone", 107, 72), ("detector", 54, 36)]
+    ("start", "small", "large"),
+    [("fresh", 107, 72), ("backbone", 107, 72), ("scenes", 107, 72), ("detector", 54, 36)],
 )
 def test_small_sets_have_more_epochs(start: Start, small: int, large: int) -> None:
     assert rules(start=start).config.schedule.epochs == small
@@ -76,7 +77,7 @@ def test_rates_by_what_there_is_to_lose() -> None:
         optimizer = rules(start=start, **given).config.optimizer
         return optimizer.lr, optimizer.backbone_lr
 
-    assert rates("fresh") == (8e-4, 8e-4)
+    assert rates("fresh") == rates("scenes") == (8e-4, 8e-4)
     assert rates("backbone") == (8e-4, 4e-4)
     assert rates("detector") == pytest.approx((2e-4, 1e-4))  # √(8 / 128)
     assert rates("fresh", batch=512) == pytest.approx((16e-4, 16e-4))  # √(512 / 128)

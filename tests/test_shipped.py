@@ -13,6 +13,9 @@ from edgewise import Detector
 from edgewise.data.scenes import CLASS_NAMES, SceneDataset
 from edgewise.evaluation.calibration.pairs import collect
 from edgewise.uses.ambiguity import Ambiguity
+from tests.cli.conftest import Edgewise
+from tests.cli.conftest import edgewise as edgewise
+from tests.doctor.folders import Coco
 
 PLACE = "edgewise/checkpoint/scenes.safetensors"
 LEAST = 0.7  # of each size group, on 160 scenes; 0.765 and more on 1,000 (benchmarks/results/scenes)
@@ -58,3 +61,23 @@ def test_predicted_spread_follows_the_true_one(detector: Detector) -> None:
         assert one["predicted"] >= LEAST, group
         assert abs(one["constant in pixels"]) < 0.1, group
         assert abs(one["constant in box sides"]) < 0.1, group
+
+
+def test_training_starts_from_it(edgewise: Edgewise, tmp_path: Path) -> None:
+    words = ("train", Coco(tmp_path).folder, "--out", tmp_path / "run", "--size", "64", "--epochs", "1")
+    code, text = edgewise(*words, "--device", "cpu", "--no-selfcheck", "--set", "workers=0")
+    assert code == 0, text
+    assert "start: a detector of made-up scenes" in text
+    assert "rows are kept: none; new, with fresh rows: cat, dog" in text
+    found = Detector.from_pretrained(tmp_path / "run/best.safetensors", device="cpu")
+    assert found.trained == "detector"
+    assert found.config.decoder.num_queries == 300  # as published; for scenes 100 are enough
+
+
+def test_scenes_go_on_with_its_own_size(detector: Detector, tmp_path: Path) -> None:
+    assert detector.trained == "scenes"
+    assert max(detector.config.size) < 640
+    data = SceneDataset(4, size=(480, 960))
+    run = detector.train({"train": data}, out=tmp_path, epochs=1, selfcheck=False, changes={"workers": 0})
+    assert run.config.size == (160, 320)
+    assert detector.config.decoder.num_queries == 100

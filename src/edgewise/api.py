@@ -511,14 +511,14 @@ class Detector(BaseDetector):
 
         say = partial(console.print, markup=False, highlight=False)
         wishes = order.wishes
-        config, reasons = plan(train_set, self.config, self.trained, wishes)
+        config, reasons = plan(train_set, self._config_for(train_set.class_names), self.trained, wishes)
         check_installed(config)
         check_teacher(config, train_set.class_names)
         model = self._with_classes(train_set.class_names, config.seed, console)
         if wishes.batch == "auto":
             device = resolve_device(config.device)
             wishes = replace(wishes, batch=auto_batch(model, train_set, config, device, console))
-            config, reasons = plan(train_set, self.config, self.trained, wishes)
+            config, reasons = plan(train_set, self._config_for(train_set.class_names), self.trained, wishes)
         for reason in reasons:
             say(reason)
         if wishes.lr == "find":
@@ -617,13 +617,21 @@ class Detector(BaseDetector):
         predictor = self.predictor(config.size, model)
         return evaluate(dataset, predictor.predict_arrays, batch=config.batch, processes=processes).metrics
 
+    def _config_for(self, names: tuple[str, ...]) -> ModelConfig:
+        """Its settings with these classes; photographs are larger than scenes, and hold more."""
+        changes: dict[str, Any] = {"num_classes": len(names)}
+        if self.trained == "scenes" and names != self.class_names:
+            whole = presets.preset("n", len(names))
+            changes |= {"size": whole.size, "decoder.num_queries": whole.decoder.num_queries}
+        return self.config.updated(changes)
+
     def _with_classes(self, names: tuple[str, ...], seed: int, console: "Console | None" = None) -> DFine:
         """The model for these classes: this very one, or another with the weights of those it knows."""
         from edgewise.train.transfer import transfer
 
         if names == self.class_names:
             return self.model
-        model = _fresh(self.config.updated({"num_classes": len(names)}), seed)
+        model = _fresh(self._config_for(names), seed)
         kept = transfer(self.model, model, self.class_names, names)
         if self.trained in ("scenes", "detector") and console is not None:
             fresh = [name for name in names if name not in kept]

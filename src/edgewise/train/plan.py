@@ -12,7 +12,6 @@ from edgewise.data.custom import Transform
 from edgewise.data.dataset import Dataset
 from edgewise.data.facts import data_facts
 from edgewise.data.open import Data, Splits, open_to_train
-from edgewise.presets import preset
 from edgewise.recipe import Start, deim, input_size, recommend, unaugmented
 from edgewise.train.state import read_state
 
@@ -109,7 +108,7 @@ def plan(
             model.name,
             facts,
             start,
-            side=wishes.size if isinstance(wishes.size, int) else _side(model, start),
+            side=wishes.size if isinstance(wishes.size, int) else max(model.size),
             size=given.get("size"),
             epochs=given.get("schedule.epochs"),
             batch=given.get("batch"),
@@ -125,11 +124,6 @@ def plan(
         share = config.optimizer.backbone_lr / config.optimizer.lr
         given = {"optimizer.lr": wishes.lr, "optimizer.backbone_lr": wishes.lr * share} | given
     return config.updated(given), reasons
-
-
-def _side(model: ModelConfig, start: Start) -> int:
-    """The model's, but scenes are smaller than photographs."""
-    return max(preset("n", model.num_classes).size if start == "scenes" else model.size)
 
 
 def _settings(settings: TrainConfig | str | Path | None, resumed: Path | None) -> TrainConfig:
