@@ -10,7 +10,7 @@ from hatchling.builders.wheel import WheelBuilder
 from safetensors import safe_open
 
 from edgewise import Detector
-from edgewise.data.scenes import CLASS_NAMES, SceneDataset
+from edgewise.data.scenes import CLASS_NAMES, SceneDataset, write_coco
 from edgewise.evaluation.calibration.pairs import collect
 from edgewise.uses.ambiguity import Ambiguity
 from tests.cli.conftest import Edgewise
@@ -74,10 +74,12 @@ def test_training_starts_from_it(edgewise: Edgewise, tmp_path: Path) -> None:
     assert found.config.decoder.num_queries == 300  # as published; for scenes 100 are enough
 
 
-def test_scenes_go_on_with_its_own_size(detector: Detector, tmp_path: Path) -> None:
-    assert detector.trained == "scenes"
-    assert max(detector.config.size) < 640
-    data = SceneDataset(4, size=(480, 960))
-    run = detector.train({"train": data}, out=tmp_path, epochs=1, selfcheck=False, changes={"workers": 0})
+def test_more_scenes_leave_its_size_as_it_is(tmp_path: Path) -> None:
+    own = Detector.from_pretrained("dfine-n-scenes", device="cpu")
+    assert own.trained == "scenes"
+    write_coco(tmp_path / "scenes", [SceneDataset(4, size=(480, 960))])
+    run = own.train(
+        tmp_path / "scenes", out=tmp_path / "run", epochs=1, selfcheck=False, changes={"workers": 0}
+    )
     assert run.config.size == (160, 320)
-    assert detector.config.decoder.num_queries == 100
+    assert own.config.decoder.num_queries == 100
