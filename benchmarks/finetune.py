@@ -15,6 +15,8 @@ import cyclopts
 import yaml
 from PIL import Image
 
+from edgewise.checkpoint import SCENES
+
 RESULTS = Path(__file__).parent / "results/finetune"
 FIELDS = (
     "ap",
@@ -31,7 +33,7 @@ FIELDS = (
 )
 PICTURES = ("precision_recall.png", "confusion.png", "worst_images.png")
 WIDTH = 1200  # pixels at most of a copied picture
-HEADER = "| data | model | size | epochs | images, split | AP | AP50 | minutes | command |"
+HEADER = "| data | start | size | epochs | images, split | AP | AP50 | minutes | command |"
 
 
 def checked(run: Path) -> dict[str, Any]:
@@ -57,9 +59,9 @@ def checked(run: Path) -> dict[str, Any]:
 
 
 def model_of(command: str) -> str:
-    """What `--model` of the command says; n is its default."""
+    """What `--model` of the command says, or its default."""
     words = command.split()
-    return words[words.index("--model") + 1] if "--model" in words else "n"
+    return words[words.index("--model") + 1] if "--model" in words else SCENES
 
 
 def copy_small(run: Path, split: str, folder: Path) -> None:
