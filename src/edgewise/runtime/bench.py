@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import import_module
@@ -162,11 +162,10 @@ def bench(
     """
     if not detectors or repeats < 1:
         raise ValueError(f"{len(detectors)} detectors, repeats {repeats}: expected at least one of each")
-    images = _images(dataset, max(BATCHES))
-    load = [_load()]
-    turns = [_turns(one, images, size) for one in detectors]
-    seconds = alternating(turns, repeats)
-    load.append(_load())
+    images = first_images(dataset, max(BATCHES))
+    loads = [load()]
+    seconds = alternating([runs(one, images, size) for one in detectors], repeats)
+    loads.append(load())
     names = names_of(detectors)
     rows = [
         _row(name, detector, taken, dataset, size, threads, progress)
@@ -180,9 +179,7 @@ def bench(
         "images": f"{len(images)} of {'the data' if dataset is not None else 'noise, 480x640'}; whole way: "
         f"pixels in memory to detections that score at least {SCORE}",
         "memory": "most held by a process of its own that loads and predicts 1 and 8 images",
-        "load": f"{load[0]} before, {load[1]} after (1 minute), {os.cpu_count()} cores",
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
-        "edgewise": import_module("edgewise").__version__,
+        **machine(loads),
     }
     return Bench(tuple(rows), protocol)
 
@@ -216,20 +213,30 @@ def _row(
 # ── time ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _turns(
-    detector: BaseDetector, images: Sequence[np.ndarray], size: Size | None
-) -> dict[str, Callable[[], object]]:
-    """What is timed of a detector, by name."""
+Runs = Mapping[str, Callable[[], object]]
+
+
+def runs(
+    detector: BaseDetector,
+    images: Sequence[np.ndarray],
+    size: Size | None,
+    batches: Sequence[int] = BATCHES,
+) -> Runs:
+    """What is timed of a detector, by name: its `engine` alone, and the whole way for so many images."""
     predictor = detector.predictor(size)
     ready = predictor.ready(images[:1])
-    whole = {str(batch): partial(predictor.predict_arrays, list(images[:batch]), SCORE) for batch in BATCHES}
+    whole = {str(batch): partial(predictor.predict_arrays, list(images[:batch]), SCORE) for batch in batches}
     return {"engine": partial(predictor.forward, ready), **whole}
 
 
-def alternating(
-    detectors: Sequence[Mapping[str, Callable[[], object]]], repeats: int
-) -> list[dict[str, list[float]]]:
-    """Seconds of each turn by detector and name; the first turns, which warm up, do not count."""
+def alternating(detectors: Sequence[Runs], repeats: int) -> list[dict[str, list[float]]]:
+    """Seconds of each turn by detector and name."""
+    *_, taken = turns(detectors, repeats)
+    return taken
+
+
+def turns(detectors: Sequence[Runs], repeats: int) -> Iterator[list[dict[str, list[float]]]]:
+    """After each turn what `alternating` gives so far; the first turns, which warm up, do not count."""
     rng = np.random.default_rng(0)
     taken: list[dict[str, list[float]]] = [{name: [] for name in one} for one in detectors]
     for turn in range(-WARM_UP, repeats):
@@ -239,17 +246,28 @@ def alternating(
                 run()
                 if turn >= 0:
                     taken[place][name].append(perf_counter() - start)
-    return taken
+        if turn >= 0:
+            yield taken
 
 
-def _images(dataset: "AnnotatedImages | None", count: int) -> list[np.ndarray]:
+def first_images(dataset: "AnnotatedImages | None", count: int) -> list[np.ndarray]:
     """As many as the largest batch, some twice where the data set has fewer."""
     if dataset is None:
         return list(np.random.default_rng(0).integers(0, 256, (count, 480, 640, 3), np.uint8))
     return [dataset[i % len(dataset)].image for i in range(count)]
 
 
-def _load() -> str:
+def machine(loads: Sequence[str]) -> dict[str, str]:
+    """What a protocol says of it; `loads` are those before and after."""
+    return {
+        "load": f"{loads[0]} before, {loads[1]} after (1 minute), {os.cpu_count()} cores",
+        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
+        "edgewise": import_module("edgewise").__version__,
+    }
+
+
+def load() -> str:
+    """How busy the machine was in the last minute."""
     return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
 
 
@@ -274,9 +292,9 @@ def report_memory() -> None:
     ref, size, threads = asked["ref"], asked["size"], asked["threads"]
     # An exported file needs no torch, and so shall not pay for it.
     kind = ExportedDetector if is_exported(ref) else import_module("edgewise").Detector
-    detector: BaseDetector = kind.from_pretrained(ref, threads=threads)
+    detector: BaseDetector = kind.from_pretrained(ref, threads=threads, trust=True)  # as the caller does
     predictor = detector.predictor(tuple(size) if isinstance(size, list) else size)
-    images = _images(None, max(BATCHES))
+    images = first_images(None, max(BATCHES))
     for batch in BATCHES:
         predictor.predict_arrays(images[:batch], SCORE)
     status = Path("/proc/self/status")  # of this program alone; elsewhere what started it may count
