@@ -20,7 +20,7 @@ from edgewise.predict.network import NetworkPredictor
 from edgewise.recipe import Start
 from edgewise.runtime.base import BaseDetector, opened
 from edgewise.runtime.detector import ExportedDetector
-from edgewise.runtime.engines import is_exported
+from edgewise.runtime.engines import check_trust, is_exported
 from edgewise.sizes import Size, pair
 from edgewise.spelling import unknown
 
@@ -115,20 +115,30 @@ class Detector(BaseDetector):
         *,
         device: str = "auto",
         threads: int | None = None,
+        trust: bool = False,
     ) -> "Detector":
         """A detector with trained weights.
 
         `ref` is a file of ours (.safetensors), of the D-FINE authors (.pth), a transformers folder, a
         hub name such as "dfine-s-coco" or "owner/name". `classes` names the rows of files that do not.
-        Nothing in a file is ever executed. At most `threads` of the CPU compute: of this process, for torch.
-        Errors say what was found, what was expected and the way out.
+        Nothing in a file is executed, but for machine code with `trust`. At most `threads` of the CPU
+        compute: of this process, for torch. Errors say what was found, what was expected and the way out.
 
         An exported file (.onnx, .xml) gives a `runtime.detector.ExportedDetector`: it predicts, evaluates and
-        benches the same, and has nothing that needs weights.
+        benches the same, and has nothing that needs weights. .engine (TensorRT) and .aot.pt2 (AOTInductor)
+        hold machine code, which loading them runs with your rights: only with `trust`.
         """
         if is_exported(ref):
-            exported = ExportedDetector.from_pretrained(ref, classes, device=device, threads=threads)
+            exported = ExportedDetector.from_pretrained(
+                ref, classes, device=device, threads=threads, trust=trust
+            )
             return cast("Detector", exported)
+        if str(ref).lower().endswith(".aot.pt2"):
+            from edgewise.export.program import PackageEngine
+
+            check_trust(ref, trust)
+            engine = PackageEngine(ref, device=device, threads=threads)
+            return cast("Detector", ExportedDetector(engine, classes))
         if threads is not None:
             torch.set_num_threads(threads)
         found = cls._of(checkpoint.load(ref, classes), device)
@@ -687,17 +697,19 @@ class Detector(BaseDetector):
     ) -> "Proof":
         """Writes this detector for another runtime, and the proof that it answers the same there.
 
-        target "onnx" is for ONNX Runtime and others, "openvino" is IR, "torch" a program of torch.export.
-        precision "fp16" stores weights in half precision, "openvino" alone does; "int8" computes backbone and
-        encoder in it, of "onnx" and "openvino": its ranges are those of the training images of `data`, and AP
-        on `split` decides.
+        target "onnx" is for ONNX Runtime and others, "openvino" is IR, "torch" a program of torch.export,
+        "aot" that compiled for this computer's processor by AOTInductor, "tensorrt" an engine for this
+        computer's GPU.
+        precision "fp16" stores weights in half precision ("openvino"), or computes backbone and encoder in it
+        ("tensorrt"); "int8" computes backbone and encoder in it, of "onnx" and "openvino": its ranges are
+        those of the training images of `data`, and AP on `split` decides.
         head "detections" gives finished ones, "raw" what `edgewise.decode` finishes; sampler "gather" has no
         GridSample, which some runtimes get wrong, "native" has. `dynamic_size` takes any multiple of 32,
         `resize_inside` uint8 images of any size. docs/export.md says what goes in and comes out.
 
-        The file is compared with this detector, both on the CPU, on `images`, else some of `data`, else
-        painted scenes; on `data` its AP and latency are measured too. Raises `export.Rejected`, and leaves no
-        file of that name, where it differs.
+        The file is compared with this detector, both on the CPU but for "tensorrt", on `images`, else some of
+        `data`, else painted scenes; on `data` its AP and latency are measured too. Raises `export.Rejected`,
+        and leaves no file of that name, where it differs.
         """
         from edgewise.export import export
         from edgewise.export.describe import describe, pictures

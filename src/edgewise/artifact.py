@@ -53,7 +53,7 @@ OUTPUTS = {
 Head = Literal["detections", "raw"]
 Sampler = Literal["gather", "native"]
 Precision = Literal["fp32", "fp16", "int8"]  # of the weights; int8: products of the backbone and encoder, too
-Target = Literal["onnx", "openvino", "torch"]
+Target = Literal["onnx", "openvino", "torch", "aot", "tensorrt"]
 
 
 @dataclass(frozen=True)

@@ -218,6 +218,6 @@ except ValueError as error:
     here = edgewise.Detector.from_pretrained(artifacts / "raw.onnx")
     assert found == here.predict(np.full((40, 60, 3), 90, np.uint8), 0.0).to_dict()
     assert error == (
-        "best.safetensors: without torch only exported detectors are read, .onnx or .xml; export it with "
-        "`edgewise export`, or install what reads weights: pip install edgewise"
+        "best.safetensors: without torch only exported detectors are read, .onnx, .xml or .engine; export it "
+        "with `edgewise export`, or install what reads weights: pip install edgewise"
     )

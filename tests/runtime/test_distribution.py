@@ -25,7 +25,7 @@ SMALL = tomllib.loads((ROOT / "runtime/pyproject.toml").read_text(encoding="utf-
 WHOLE = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = SMALL["optional-dependencies"]
 CONTRACT = WHOLE["tool"]["importlinter"]["contracts"][-1]
-PROVIDES = {"pillow": "PIL", "pyyaml": "yaml"}  # package → module, where these differ
+PROVIDES = {"pillow": "PIL", "pyyaml": "yaml", "cuda-bindings": "cuda"}  # package → module, where these differ
 
 PICTURE = toy.picture(3, 90, 70)
 PREDICT = """
@@ -192,8 +192,8 @@ for name in sys.argv[1:]:
 """
     assert run_bare(bare, program, artifacts / "raw.xml", "best.safetensors").splitlines() == [
         "openvino is not installed; this needs the extra: pip install 'edgewise-runtime[openvino]'",
-        "best.safetensors: without torch only exported detectors are read, .onnx or .xml; export it with "
-        "`edgewise export`, or install what reads weights: pip install edgewise",
+        "best.safetensors: without torch only exported detectors are read, .onnx, .xml or .engine; export it "
+        "with `edgewise export`, or install what reads weights: pip install edgewise",
     ]
 
 

@@ -57,7 +57,11 @@ def test_files_that_no_engine_takes(artifacts: Path, tmp_path: Path) -> None:
         (tmp_path / "noise.onnx", ValueError, r"noise\.onnx: onnxruntime cannot load it: .+"),
         (tmp_path / "noise.xml", ValueError, r"noise\.xml: openvino cannot load it: .+"),
         (tmp_path / "theirs.onnx", ValueError, r"theirs\.onnx: no edgewise metadata"),
-        (tmp_path / "a.engine", ValueError, r"a\.engine: no exported detector; expected \.onnx or \.xml"),
+        (
+            tmp_path / "a.tflite",
+            ValueError,
+            r"a\.tflite: no exported detector; expected \.onnx, \.xml or \.eng",
+        ),
     ):
         with pytest.raises(error, match=message) as caught:
             load_engine(path)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from edgewise.cli.app import Flag, app, console, say
-from edgewise.cli.options import Batch, Checkpoint, Data, Device, Size, Split
+from edgewise.cli.options import Batch, Checkpoint, Data, Device, Size, Split, Trust
 from edgewise.cli.words import describe, parse_size
 
 
@@ -19,6 +19,7 @@ def evaluate(
     out: Path | None = None,
     save_thresholds: Annotated[bool, Flag] = False,
     device: Device = "auto",
+    trust: Trust = False,
 ) -> None:
     """Score a checkpoint on annotated images: COCO's numbers, and for each class its AP and best threshold.
 
@@ -43,7 +44,7 @@ def evaluate(
     pair = parse_size(size)
     if save_thresholds:
         check_own(checkpoint)
-    detector = Detector.from_pretrained(checkpoint, device=device)
+    detector = Detector.from_pretrained(checkpoint, device=device, trust=trust)
     dataset = open_dataset(data, split)
     for note in dataset.notes:
         say(note)

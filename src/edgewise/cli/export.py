@@ -14,7 +14,7 @@ from edgewise.cli.words import parse_size
 def export(
     checkpoint: Checkpoint,
     *,
-    to: Literal["onnx", "openvino", "torch"] = "onnx",
+    to: Literal["onnx", "openvino", "torch", "aot", "tensorrt"] = "onnx",
     out: Path | None = None,
     precision: Literal["fp32", "fp16", "int8"] = "fp32",
     head: Literal["detections", "raw"] = "detections",
@@ -41,11 +41,14 @@ def export(
     to
         The kind of file. onnx: for ONNX Runtime and others. openvino: IR, .xml and .bin. torch: a program of
         torch.export, .pt2, which runs without Edgewise; loading one runs what is in it, so load only those
-        of people you trust.
+        of people you trust. aot: that program compiled for this computer's processor, .aot.pt2; takes a C++
+        compiler and minutes. tensorrt: an engine for this computer's GPU, .engine; where TensorRT is missing
+        you are told what would be done. The last two are machine code: `--trust` loads them.
     out
         Its name; by default the checkpoint's, in the folder it is in, or here for what is no file.
     precision
-        fp32, fp16: weights in half precision, half the size, of openvino; int8: backbone and encoder in it,
+        fp32; fp16: weights in half precision, half the size, of openvino, backbone and encoder computed in
+        it, of tensorrt; int8: backbone and encoder in it,
         of onnx and openvino. Its ranges are those of training images, so that it needs --data.
     head
         detections: finished ones, error bars and scores calibrated. raw: what the decoder says, with the

@@ -1,19 +1,22 @@
 """`edgewise info`."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from edgewise.cli.app import app
+from edgewise.cli.options import Trust
 from edgewise.cli.words import describe, scores
+
+if TYPE_CHECKING:
+    from edgewise.runtime.engines import Engine
 
 
 @app.command
-def info(checkpoint: str) -> None:
+def info(checkpoint: str, *, trust: Trust = False) -> None:
     """What is in a checkpoint: size, classes, parameters, GFLOPs, how it was trained, how good it is.
 
     The last rows are the scores of its validation and the thresholds that predict --threshold auto applies.
@@ -31,16 +34,21 @@ def info(checkpoint: str) -> None:
     from edgewise.classes import COCO
     from edgewise.model.counts import flops, parameter_count, published_deploy_parameter_count
     from edgewise.presets import SIZES, preset
+    from edgewise.runtime.base import BaseDetector
+    from edgewise.runtime.detector import ExportedDetector
     from edgewise.runtime.engines import is_exported
 
-    if is_exported(checkpoint):
-        Console().print(_table(checkpoint, _exported(Path(checkpoint))))
-        return
-    detector = (
+    detector: BaseDetector = (
         Detector(preset(checkpoint, len(COCO)), COCO)
         if checkpoint in SIZES
-        else Detector.from_pretrained(checkpoint, device="cpu")
+        else Detector.from_pretrained(
+            checkpoint, device="auto" if is_exported(checkpoint) else "cpu", trust=trust
+        )
     )
+    if isinstance(detector, ExportedDetector):
+        Console().print(_table(checkpoint, _exported(detector.engine)))
+        return
+    assert isinstance(detector, Detector)
     model, found = detector.model, detector.checkpoint()
     fused, size = model.fused(), detector.config.size
     names, recipe = detector.class_names, found.recipe
@@ -65,19 +73,17 @@ def _table(title: str, rows: Mapping[str, str]) -> Table:
     return table
 
 
-def _exported(path: Path) -> dict[str, str]:
+def _exported(engine: "Engine") -> dict[str, str]:
     """What an exported file says about itself, and what its proof says."""
     from edgewise.export.proof import read_proof
-    from edgewise.runtime.engines import load_engine
 
-    engine = load_engine(path, device="cpu")
     artifact = engine.artifact
     if artifact.resize_inside:
         fed = "uint8 [B, H, W, 3] of any size, resized inside"
     else:
         fed = "float32 [B, 3, H, W] in [0, 1]" + (", any multiples of 32" if artifact.dynamic_size else "")
     try:
-        proof = read_proof(path)
+        proof = read_proof(engine.path)
         edges = max(one.box_px for one in proof.checks)
         verdict = f"{'passed' if proof.passed else 'FAILED'} in {proof.engine}, boxes within {edges:.2g} px"
     except (FileNotFoundError, ValueError) as error:

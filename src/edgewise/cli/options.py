@@ -16,3 +16,11 @@ Size = Annotated[
 ]
 Batch = Annotated[int, Parameter(help="Images a forward pass.")]
 Device = Annotated[str, Parameter(help="cpu, cuda, mps; the best there is by default.")]
+Trust = Annotated[
+    bool,
+    Parameter(
+        negative=(),
+        help="Load a file of machine code (.engine, .aot.pt2), which can do whatever you can: only files you "
+        "made, or of people you trust.",
+    ),
+]

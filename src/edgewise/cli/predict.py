@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from edgewise.cli.app import app, console, say
-from edgewise.cli.options import Batch, Checkpoint, Device, Size
+from edgewise.cli.options import Batch, Checkpoint, Device, Size, Trust
 from edgewise.cli.words import parse_size
 
 
@@ -20,6 +20,7 @@ def predict(
     batch: Batch = 8,
     out: Path = Path("runs/predict"),
     device: Device = "auto",
+    trust: Trust = False,
 ) -> None:
     """Detect objects in images: a picture with error bars on every edge, and the numbers as JSON.
 
@@ -48,7 +49,7 @@ def predict(
     images, _ = expand(source)
     if any(isinstance(image, Path) and image.parent.resolve() == out.resolve() for image in images):
         raise ValueError(f"--out {out}: the pictures could replace the images there; name another folder")
-    detector = Detector.from_pretrained(checkpoint, device=device)
+    detector = Detector.from_pretrained(checkpoint, device=device, trust=trust)
     found = detector.predict(images, threshold, batch=batch, size=pair, stream=True)
     out.mkdir(parents=True, exist_ok=True)
     names = distinct_stems(image if isinstance(image, Path) else "image" for image in images)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +13,7 @@ import numpy as np
 
 from edgewise.artifact import Artifact, Precision, parts
 from edgewise.checkpoint.atomic import writing
-from edgewise.export import onnx, openvino, program
+from edgewise.export import onnx, openvino, program, tensorrt
 from edgewise.export.compare import TOLERANCES, Check, Likeness, Tolerance
 from edgewise.export.drift import first_drift
 from edgewise.export.int8 import Feeds, inputs_of
@@ -31,7 +31,7 @@ from edgewise.export.proof import read_proof as read_proof
 from edgewise.extras import require
 from edgewise.model import DFine
 from edgewise.runtime.detector import ExportedDetector
-from edgewise.runtime.engines import Arrays, Engine, load_engine
+from edgewise.runtime.engines import Arrays, Engine, TensorRtEngine, load_engine
 from edgewise.spelling import unknown
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ class Target:
 
     `packages` write and prove it, by name the extra that brings each; `write(model, artifact, path)` makes
     the file, in one of the `precisions`; `to_int8(source, artifact, path, feeds)` one of int8 of that, where
-    it can be, with `int8_packages`; `steps(path, names, inputs)` is what tensors inside it are;
-    `engine(path)` runs it on the CPU.
+    it can be, with `int8_packages`; `engine(path)` runs it, on the CPU where it can, and `steps(path, names,
+    inputs)` is what tensors inside it are; `tolerances` go by precision; `refuse(artifact)` raises ValueError
+    for what it is not written as.
     """
 
     suffix: str
@@ -56,10 +57,17 @@ class Target:
     to_int8: Callable[[Path, Artifact, Path, Feeds], None] | None = None
     int8_packages: dict[str, str] = field(default_factory=dict)
     engine: Callable[[Path], Engine] = lambda path: load_engine(path, device="cpu")
+    tolerances: Mapping[Precision, Tolerance] = field(default_factory=lambda: TOLERANCES)
+    refuse: Callable[[Artifact], None] = lambda artifact: None
 
     def needed(self, precision: str) -> dict[str, str]:
         """The packages for a file of that precision."""
         return self.packages | (self.int8_packages if precision == "int8" else {})
+
+
+def _outputs(engine: Callable[[Path], Engine]) -> Callable[[Path, list[str], Arrays], dict[str, np.ndarray]]:
+    """The `steps` of machine code, which shows none but its outputs."""
+    return lambda path, _names, inputs: engine(path)(inputs)
 
 
 TARGETS = {
@@ -74,6 +82,23 @@ TARGETS = {
         int8_packages={"nncf": "int8"},
     ),
     "torch": Target(".pt2", {}, program.write, program.steps, engine=program.ProgramEngine),
+    "aot": Target(
+        program.PACKAGE,
+        {},
+        program.write_compiled,
+        _outputs(program.PackageEngine),
+        engine=program.PackageEngine,
+    ),
+    "tensorrt": Target(
+        ".engine",
+        onnx.PACKAGES,
+        tensorrt.write,
+        _outputs(TensorRtEngine),
+        ("fp32", "fp16"),
+        engine=TensorRtEngine,
+        tolerances=tensorrt.Tolerances,
+        refuse=tensorrt.refuse,
+    ),
 }
 
 
@@ -97,6 +122,12 @@ def maker(name: str, precision: str) -> Target:
     return TARGETS[name]
 
 
+def target_of(path: Path) -> Target | None:
+    """What makes files of this ending, the longest that fits."""
+    fitting = [one for one in TARGETS.values() if path.name.endswith(one.suffix)]
+    return max(fitting, key=lambda one: len(one.suffix), default=None)
+
+
 def export(
     model: DFine,
     artifact: Artifact,
@@ -117,7 +148,7 @@ def export(
     as the target's do, OSError where it cannot be written.
     """
     path, make = Path(path), TARGETS[artifact.target]
-    if path.suffix != make.suffix:
+    if target_of(path) is not make:
         raise ValueError(f"{path}: expected a name that ends with {make.suffix}")
     with workspace(path) as folder:
         candidate = folder / path.name
@@ -135,7 +166,7 @@ def export(
             images,
             reference,
             dataset=dataset,
-            tolerance=TOLERANCES[artifact.precision],
+            tolerance=make.tolerances[artifact.precision],
             progress=progress,
         )
         final = path if proof.passed else path.with_name(f"{path.name}.rejected")
@@ -166,8 +197,9 @@ def prove(
     tolerance: Tolerance,
     progress: bool = False,
 ) -> Proof:
-    """Compares an artifact, in its own runtime on the CPU, with the model it was made from."""
-    make = next(one for one in TARGETS.values() if one.suffix == path.suffix)
+    """Compares an artifact, in its own runtime, with the model it was made from."""
+    make = target_of(path)
+    assert make is not None
     detector = ExportedDetector(make.engine(path))
     artifact = detector.artifact
     checks, likenesses, undecided, failing = compare_all(

@@ -41,10 +41,10 @@ def describe(
             f"opset {opset}: expected {onnx.OPSET} to {onnx.LAST_OPSET}; older ones take norms to pieces, "
             "which overflow in float16"
         )
-    operators = {} if target == "torch" else {"opset": str(opset)}
+    operators = {} if target in ("torch", "aot") else {"opset": str(opset)}
     config = checkpoint.config
     decoder = config.decoder
-    return Artifact(
+    artifact = Artifact(
         target=target,
         precision=precision,
         head=head,
@@ -63,6 +63,8 @@ def describe(
         checkpoint=fingerprint(checkpoint),
         versions=versions(*make.needed(precision)) | operators,
     )
+    make.refuse(artifact)
+    return artifact
 
 
 def pictures(

@@ -77,11 +77,7 @@ def to_int8(source: Path, artifact: Artifact, path: Path, feeds: Feeds) -> None:
             return next(self.left, None)
 
     proto = onnx.load(source)
-    makers = {name: node for node in proto.graph.node for name in node.output}
-    inside = between(
-        {node.name: [makers[one].name for one in node.input if one in makers] for node in proto.graph.node},
-        {name: node.name for name, node in makers.items()},
-    )
+    inside = backbone_and_encoder(proto)
     convolutions = [one.name for one in proto.graph.node if one.op_type == "Conv" and one.name in inside]
     onnx.helper.set_model_props(proto, {"onnx.quant.pre_process": "onnxruntime.quant"})  # else it warns
     with _quiet():
@@ -99,6 +95,15 @@ def to_int8(source: Path, artifact: Artifact, path: Path, feeds: Feeds) -> None:
     proto.producer_name, proto.producer_version = "edgewise", artifact.versions["edgewise"]
     onnx.helper.set_model_props(proto, {KEY: artifact.to_json()})
     onnx.save(proto, path)
+
+
+def backbone_and_encoder(proto: Any) -> set[str]:
+    """The names of a graph's nodes that make the encoder's maps of an image, told by the tensors' names."""
+    makers = {name: node for node in proto.graph.node for name in node.output}
+    return between(
+        {node.name: [makers[one].name for one in node.input if one in makers] for node in proto.graph.node},
+        {name: node.name for name, node in makers.items()},
+    )
 
 
 def steps(path: Path, names: list[str], inputs: Arrays) -> dict[str, np.ndarray]:

@@ -1,9 +1,10 @@
-"""torch.export: the graph as a program of torch, without our code, and what its parts say.
+"""torch.export: the graph as a program of torch, without our code, and what its parts say; and compiled.
 
 torch loads a program by evaluating and unpickling what is in it, so whoever wrote the file can run code. What
 is here loads files that were just written; there is no other way in Edgewise to load one.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from edgewise.export.graph import Graph, inference_form
 from edgewise.export.onnx import example
 from edgewise.model import DFine
 from edgewise.runtime.engines import Arrays, Engine
+
+PACKAGE = ".aot.pt2"
 
 
 class Outputs(nn.Module):
@@ -32,13 +35,40 @@ class Outputs(nn.Module):
         return {name: found[name] for name in self.names}
 
 
-def write(model: DFine, artifact: Artifact, path: Path) -> None:
-    """Writes the model as the artifact that is described; inputs by place, outputs by name."""
+def traced(model: DFine, artifact: Artifact) -> torch.export.ExportedProgram:
+    """The model as the artifact that is described; inputs by place, outputs by name."""
     graph = Outputs(Graph(inference_form(model, artifact), artifact), artifact).eval()
     inputs, shapes = example(artifact)
     with torch.no_grad():
-        program = torch.export.export(graph, inputs, dynamic_shapes=(shapes,))
-    torch.export.save(program, path, extra_files={KEY: artifact.to_json()})
+        return torch.export.export(graph, inputs, dynamic_shapes=(shapes,))
+
+
+def write(model: DFine, artifact: Artifact, path: Path) -> None:
+    """Writes the program."""
+    torch.export.save(traced(model, artifact), path, extra_files={KEY: artifact.to_json()})
+
+
+def write_compiled(model: DFine, artifact: Artifact, path: Path) -> None:
+    """Writes the program compiled by AOTInductor, for processors like this one, of any number of threads.
+
+    ValueError without a C++ compiler.
+    """
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        raise ValueError(
+            "target 'aot' needs a C++ compiler, and torch finds none; install g++ or name one in the "
+            "variable CXX, or export to torch, which needs none"
+        ) from None
+    settings = {"aot_inductor.metadata": {KEY: artifact.to_json()}, "cpp.dynamic_threads": True}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of its own workings
+        torch._inductor.aoti_compile_and_package(
+            traced(model, artifact), package_path=str(path), inductor_configs=settings
+        )
 
 
 class ProgramEngine(Engine):
@@ -59,6 +89,34 @@ class ProgramEngine(Engine):
     def tensors(self, inputs: Arrays) -> list[Tensor]:
         """In the order of the program's inputs."""
         return [torch.from_numpy(np.array(inputs[name])) for name in self.artifact.inputs]
+
+
+class PackageEngine(Engine):
+    """A package of AOTInductor, run by torch on the CPU. Only for files that are trusted: they are code."""
+
+    def __init__(self, path: str | Path, *, device: str = "auto", threads: int | None = None) -> None:
+        """`device` is "cpu", "auto" too. At most `threads` compute, of this whole process.
+
+        Raises what `runtime.engines.OnnxEngine` raises.
+        """
+        super().__init__(path)
+        if device not in ("auto", "cpu"):
+            raise ValueError(f"device {device!r}: {path} was compiled for the CPU; leave it out, or say cpu")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        try:
+            self.model = torch._inductor.aoti_load_package(str(path))
+        except Exception as error:  # RuntimeError and others, as torch comes across it
+            first = str(error).strip().split("\n")[0]
+            raise ValueError(f"{path}: torch cannot load it: {first}") from None
+        self.artifact = read_artifact(self.model.get_metadata().get(KEY), str(path))
+        self.name, self.device = f"torch {torch.__version__} AOTInductor", "cpu"
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        given = [torch.from_numpy(np.array(inputs[name])) for name in self.artifact.inputs]
+        with torch.no_grad():
+            found = self.model(*given)
+        return {name: found[name].numpy() for name in self.artifact.outputs}
 
 
 def steps(path: Path, names: list[str], inputs: Arrays) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from edgewise.artifact import IMAGES, SIZES
 from edgewise.detections import Detections, Geometry
 from edgewise.predict.predictor import Predictor, Raw, Ready, Scores
 from edgewise.runtime.base import BaseDetector
-from edgewise.runtime.engines import SUFFIXES, Engine, is_exported, load_engine
+from edgewise.runtime.engines import ENDINGS, Engine, is_exported, load_engine
 from edgewise.sizes import Size, pair
 
 D = TypeVar("D", bound="ExportedDetector")
@@ -28,11 +28,14 @@ class ExportedDetector(BaseDetector):
     those of the checkpoint. What needs weights (train, save, calibrate, …) is of the checkpoint alone.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, classes: Sequence[str] | None = None) -> None:
+        """ValueError for other `classes` than those that the file names itself."""
         self.engine, self.ref = engine, engine.path
         self.artifact = artifact = engine.artifact
         self.class_names, self.category_ids = artifact.class_names, artifact.category_ids
         self.thresholds, self.calibration = artifact.thresholds, artifact.calibration
+        if classes is not None and tuple(classes) != self.class_names:
+            raise ValueError(f"{self.ref}: its classes are {', '.join(self.class_names)}; leave out classes")
 
     @classmethod
     def from_pretrained(
@@ -42,21 +45,20 @@ class ExportedDetector(BaseDetector):
         *,
         device: str = "auto",
         threads: int | None = None,
+        trust: bool = False,
     ) -> D:
         """The detector in an exported file, .onnx or .xml, at most `threads` of the CPU computing.
 
-        Raises what `runtime.engines.load_engine` raises, and ValueError for what is no exported file, and for
-        other `classes` than those that the file names itself.
+        With `trust` also .engine, which holds machine code that loading it runs. Raises what
+        `runtime.engines.load_engine` raises, and ValueError for what is no exported file, and for other
+        `classes` than those that the file names itself.
         """
         if not is_exported(ref):
             raise ValueError(
-                f"{ref}: without torch only exported detectors are read, {' or '.join(SUFFIXES)}; export it "
+                f"{ref}: without torch only exported detectors are read, {ENDINGS}; export it "
                 "with `edgewise export`, or install what reads weights: pip install edgewise"
             )
-        self = cls(load_engine(ref, device=device, threads=threads))
-        if classes is not None and tuple(classes) != self.class_names:
-            raise ValueError(f"{ref}: its classes are {', '.join(self.class_names)}; leave out classes")
-        return self
+        return cls(load_engine(ref, device=device, threads=threads, trust=trust), classes)
 
     def __getattr__(self, name: str) -> Any:
         if name in OF_WEIGHTS:
