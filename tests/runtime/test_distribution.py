@@ -25,7 +25,7 @@ SMALL = tomllib.loads((ROOT / "runtime/pyproject.toml").read_text(encoding="utf-
 WHOLE = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = SMALL["optional-dependencies"]
 CONTRACT = WHOLE["tool"]["importlinter"]["contracts"][-1]
-PROVIDES = {"pillow": "PIL", "pyyaml": "yaml", "cuda-bindings": "cuda"}  # package → module, where these differ
+PROVIDES = {"pillow": "PIL", "pyyaml": "yaml", "cuda-bindings": "cuda"}  # where names differ
 
 PICTURE = toy.picture(3, 90, 70)
 PREDICT = """
