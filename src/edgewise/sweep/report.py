@@ -155,7 +155,7 @@ class Sweep:
         axes.plot(one.ms, one.points, "o", zorder=4, **ring)
         _plain_log_axis(axes, [point.ms for point in known])
         axes.set(xlabel="milliseconds an image, pixels to detections", ylabel="AP, points")
-        axes.set_title(f"Accuracy over latency on {self.protocol['images']} images", loc="left")
+        axes.set_title(f"Accuracy over latency; images: {self.protocol['images']}", loc="left")
         _legend(figure, [way for way in WAYS if any(p.setting.way == way for p in known)], names)
         figure.draw_without_rendering()  # from here on places are final
         cut = one.setting.cut
@@ -227,11 +227,11 @@ def _place_labels(axes: Any, labels: Sequence[tuple[str, Point, str]], points: S
                     fontsize=8,
                     color=colour,
                     arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkB": 4}
-                    if distance > 16
+                    if distance > 9
                     else None,
                     zorder=5,
                 )
-                note.update_positions(axes.figure.canvas.get_renderer())
+                note.get_window_extent()  # puts it in its place
                 box = Text.get_window_extent(note).padded(1)  # without the line to the point
                 inside = frame.contains(*box.min) and frame.contains(*box.max)
                 if inside and not box.count_overlaps(taken):
