@@ -32,6 +32,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, sdpa_flop_count
 
 from edgewise.device import cpu_cores, multiplies_bf16
+from edgewise.model.counts import flops as torch_flops
 from edgewise.model.fast import FastForm
 from edgewise.recipe import counted
 
@@ -472,6 +473,9 @@ def main(
     pixels = torch.randint(
         256, (1, side, side, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
+    counted_here = sum(flops for flops, _ in work(forms["fp32"], pixels).values()) / 1e9
+    counted_by_torch = torch_flops(our_model(size).fused(), (side, side))
+    assert math.isclose(counted_here, counted_by_torch), "an operation with FLOPs has a new name"
     result: dict[str, Any] = {"facts": facts(), "model": size, "side": side, "repeats": repeats}
     result["threads"] = {str(count): measured(forms, pixels, count, repeats) for count in counts}
     result["load_after"] = facts()["load"]

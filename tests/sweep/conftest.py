@@ -70,9 +70,16 @@ TORCH = Way("torch", "fp32")
 
 def point(ms: float | None, ap: float | None, queries: int = 300, way: Way = TORCH) -> Point:
     """Of that time and AP."""
-    time = None if ms is None else Time(ms, 0.9 * ms, 1.1 * ms)
+    time = None if ms is None else Time(float(ms), 0.9 * ms, 1.1 * ms)
     return Point(Setting(Cut("a.safetensors", (640, 640), 3, queries), way), ap, time, time)
 
 
 def swept(*points: Point, **more: Any) -> Sweep:
     return Sweep(points, {"images": "4 of 9, drawn from seed 0"}, **more)
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of everything two are tried."""
+    monkeypatch.setattr(room, "sizes", lambda own: [own, (64, 96)])
+    monkeypatch.setattr(room, "numbers_of_queries", lambda own: [own, 3])

@@ -80,7 +80,9 @@ def test_products_are_timed_that_may_be_on_the_front() -> None:
     assert worth_timing(ap, MS, {"a": BASE}) == small  # 640 with both finds less than 320, which takes 40
     assert worth_timing(ap | {small[0]: 0.49}, MS, {"a": BASE}) == small[1:]  # hopeless
     nearly = MS | {Cut("a", (320, 320), 2, 300): 68.5}  # 5 % faster than 72 is no matter of course
-    assert Cut("a", (640, 640), 1, 100) in worth_timing(ap | {cuts()[3]: 0.56}, nearly, {"a": BASE})
+    assert Cut("a", (640, 640), 1, 100) in worth_timing(
+        ap | {cuts()[3]: 0.56, cuts()[5]: 0.55}, nearly, {"a": BASE}
+    )
 
 
 def test_what_one_checkpoint_does_better_is_not_tried_with_another() -> None:

@@ -30,6 +30,11 @@ LEGEND = (
 COLOURS = dict(zip(WAYS, ("0.45", "#8fb8de", "#1f5fa8", "#7fc99b", "#1b7a43"), strict=True))
 MARKERS = "osD^vPX*"
 ACCENT = "#d1432b"
+OFFSETS = [  # of labels, in points: to the upper left first, where no front comes
+    (distance * math.cos(math.radians(angle)), distance * math.sin(math.radians(angle)))
+    for distance in (9, 16, 28, 45, 70, 100)
+    for angle in (135, 90, 180, 45, 0, 315, 270, 225)
+]
 
 
 @dataclass(frozen=True)
@@ -205,7 +210,10 @@ def _legend(figure: Any, ways: Sequence[Way], names: Sequence[str]) -> None:
 
 
 def _place_labels(axes: Any, labels: Sequence[tuple[str, Point, str]], points: Sequence[Point]) -> None:
-    """Each beside its point, where it covers no point and no label; left out if there is no such place."""
+    """Each beside its point, where it covers no point and no label; what has no such place is left out.
+
+    But the first is not: at last it goes into the lower right corner, where no front comes.
+    """
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
@@ -213,31 +221,38 @@ def _place_labels(axes: Any, labels: Sequence[tuple[str, Point, str]], points: S
     places = axes.transData.transform([(one.ms, one.points) for one in points])
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in places]
     for text, point, colour in labels:
-        for distance in (9, 16, 28, 45, 70, 100):
-            for side in range(8):
-                angle = math.radians(135 - 45 * side)
-                right, up = math.cos(angle), math.sin(angle)
-                note = axes.annotate(
-                    text,
-                    (point.ms, point.points),
-                    (distance * right, distance * up),
-                    textcoords="offset points",
-                    ha="center" if abs(right) < 0.5 else "left" if right > 0 else "right",
-                    va="center" if abs(up) < 0.5 else "bottom" if up > 0 else "top",
-                    fontsize=8,
-                    color=colour,
-                    arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkB": 4}
-                    if distance > 9
-                    else None,
-                    zorder=5,
-                )
-                note.get_window_extent()  # puts it in its place
-                box = Text.get_window_extent(note).padded(1)  # without the line to the point
-                inside = frame.contains(*box.min) and frame.contains(*box.max)
-                if inside and not box.count_overlaps(taken):
-                    taken.append(box)
-                    break
-                note.remove()
-            else:
+        for right, up in OFFSETS:
+            note = axes.annotate(
+                text,
+                (point.ms, point.points),
+                (right, up),
+                textcoords="offset points",
+                ha="center" if abs(right) < 1 else "left" if right > 0 else "right",
+                va="center" if abs(up) < 1 else "bottom" if up > 0 else "top",
+                arrowprops=_leader(colour) if math.hypot(right, up) > 10 else None,
+                **_words(colour),
+            )
+            note.get_window_extent()  # puts it in its place
+            box = Text.get_window_extent(note).padded(1)  # without the line to the point
+            inside = frame.contains(*box.min) and frame.contains(*box.max)
+            if inside and not box.count_overlaps(taken):
+                taken.append(box)
+                break
+            note.remove()
+        else:
+            if text != labels[0][0]:
                 continue
-            break
+            corner = {"xytext": (0.98, 0.03), "textcoords": "axes fraction", "ha": "right", "va": "bottom"}
+            place = (point.ms, point.points)
+            note = axes.annotate(text, place, **corner, arrowprops=_leader(colour), **_words(colour))
+            note.get_window_extent()
+            taken.append(Text.get_window_extent(note).padded(1))
+
+
+def _words(colour: str) -> dict[str, Any]:
+    return {"fontsize": 8, "color": colour, "zorder": 5}
+
+
+def _leader(colour: str) -> dict[str, Any]:
+    """A line from a label to its point."""
+    return {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkB": 4}
