@@ -113,7 +113,7 @@ def test_autocast_is_told_so_by_name(
     matched = [node.name for node in proto.graph.node if any(one.match(node.name) for one in patterns)]
     assert matched == stay
     assert 0 < len(stay) < len(proto.graph.node)
-    assert (proof.tolerance.box_px_999, proof.tolerance.ap) == (1.5, 0.002)
+    assert (proof.tolerance.box_px_999, proof.tolerance.ap) == (2.0, 0.002)
 
 
 # ── building ───────────────────────────────────────────────────────────────────────────────────────────
@@ -190,7 +190,6 @@ def test_without_tensorrt_it_says_what_it_would_do(
     nodes = onnx.load(exported().path).graph.node
     stay = len(kept(onnx.load(exported().path)))
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    monkeypatch.setitem(sys.modules, "modelopt", None)
     with pytest.raises(ModuleNotFoundError) as caught:
         detector.export("tensorrt", tmp_path / "a.engine", images=images)
     assert str(caught.value).splitlines() == [

@@ -1,7 +1,7 @@
 """torch.export: the graph as a program of torch, without our code, and what its parts say; and compiled.
 
 torch loads a program by evaluating and unpickling what is in it, so whoever wrote the file can run code. What
-is here loads files that were just written; there is no other way in Edgewise to load one.
+is here loads files that were just written, and compiled ones of people that the user says to trust.
 """
 
 import warnings

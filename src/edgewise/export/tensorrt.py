@@ -3,7 +3,6 @@
 Where TensorRT or a GPU is missing, `write` says what it would do. Only documented calls are used.
 """
 
-import logging
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -22,8 +21,8 @@ from edgewise.sizes import STRIDE
 BATCH = 8  # the most that an engine takes at once: what predictor and proof feed by default
 GROWTH = 2  # a dynamic size goes up to so many times the model's own
 NORMS = ("LayerNormalization",)
-HALF = replace(TOLERANCES["fp16"], box_px=6.0, box_px_999=1.5)
-"""For maps that are rounded, too. The trained BCCD detector's differ by 3.1 px and 1.1 px in ONNX Runtime."""
+HALF = replace(TOLERANCES["fp16"], box_px=6.0, box_px_999=2.0)
+"""For maps that are rounded, too. The BCCD detector's boxes differ by 4.6 px, 99.9 % by 1.7, in ONNX Runtime."""
 
 Tolerances: Mapping[Precision, Tolerance] = TOLERANCES | {"fp16": HALF}
 
@@ -79,7 +78,6 @@ def to_half(source: Path, autocast: Any) -> None:
     AutoCast may keep more nodes in fp32, whose numbers are too large for fp16.
     """
     proto = require("onnx", "export").load(source)
-    logging.getLogger("modelopt").setLevel(logging.ERROR)
     half = autocast.convert_to_mixed_precision(
         onnx_path=str(source),
         low_precision_type="fp16",
@@ -148,7 +146,7 @@ def outlook(source: Path, artifact: Artifact) -> str:
         "the engine runs on the GPU and is compared with the checkpoint",
     ]
     lines = "\n".join(f"  {number}. {step}" for number, step in enumerate(steps, 1))
-    extra = "export,tensorrt,fp16" if artifact.precision == "fp16" else "export,tensorrt"
+    extra = "fp16" if artifact.precision == "fp16" else "export,tensorrt"
     return (
         f"Nothing was written. This would be done:\n{lines}\n"
         f"Do it on a computer with the kind of GPU that the engine is for: pip install 'edgewise[{extra}]', "
