@@ -15,8 +15,6 @@ import cyclopts
 import yaml
 from PIL import Image
 
-from edgewise.checkpoint import SCENES
-
 RESULTS = Path(__file__).parent / "results/finetune"
 FIELDS = (
     "ap",
@@ -25,6 +23,7 @@ FIELDS = (
     "minutes",
     "epochs",
     "size",
+    "start",
     "command",
     "commit",
     "torch",
@@ -55,13 +54,7 @@ def checked(run: Path) -> dict[str, Any]:
     ):
         if told != found:
             raise ValueError(f"{path}: {name} is {told}, but the run's other files say {found}")
-    return {**result, "metrics": metrics, "model": model_of(result["command"])}
-
-
-def model_of(command: str) -> str:
-    """What `--model` of the command says, or its default."""
-    words = command.split()
-    return words[words.index("--model") + 1] if "--model" in words else SCENES
+    return {**result, "metrics": metrics}
 
 
 def copy_small(run: Path, split: str, folder: Path) -> None:
@@ -80,7 +73,7 @@ def row(name: str, result: dict[str, Any]) -> str:
     height, width = result["size"]
     cells = (
         f"[{name}]({name}/result.json)",
-        result["model"],
+        result["start"] or "",
         f"{height} x {width}",
         f"{result['epochs']}",
         f"{result['metrics']['num_images']}, {result['split']}",

@@ -117,8 +117,9 @@ def test_what_is_given_wins_and_the_rest_follows() -> None:
     assert config.schedule.warmup_steps == 20 * 51 // 50
     short = rules(epochs=1, batch=8)  # 205 images
     assert short.config.schedule.plain_epochs == 0
-    assert any(one.startswith("schedule: no warm-up, ") and "strong" not in one for one in short.reasons)
-    assert "1 epoch, 25 steps: as given" in short.reasons
+    reasons = [one.text for one in short.reasons]
+    assert any(one.startswith("schedule: no warm-up, ") and "strong" not in one for one in reasons)
+    assert "1 epoch, 25 steps: as given" in reasons
 
 
 @pytest.mark.parametrize("given", [{"epochs": 0}, {"batch": -1}, {"size": (30, 30)}])
@@ -127,10 +128,33 @@ def test_what_is_given_is_checked(given: dict[str, Any]) -> None:
         rules(**given)
 
 
+def test_reasons_are_those_of_the_settings() -> None:
+    """What no longer holds is not said, and what was given in its place is."""
+    recipe = rules()
+    changes = {"optimizer.lr": 1e-4, "loss.classification": "vfl", "optimizer.kind": "muon", "seed": 5}
+    found = recipe.changed(recipe.config.updated(changes))
+    texts = [one.text for one in found.reasons]
+    assert texts[-1] == (
+        "as given: optimizer.kind muon in place of adamw; optimizer.lr 0.0001 in place of 0.0008; "
+        "loss.classification vfl in place of mal"
+    )
+    assert texts[:-1] == [
+        one.text for one in recipe.reasons if not one.text.startswith(("rate", "classification"))
+    ]
+    plain = found.changed(unaugmented(found.config), "no augmentation at all")
+    texts = [one.text for one in plain.reasons]
+    assert texts[-1] == "no augmentation at all"
+    assert not any(one.startswith("augmentation") for one in texts)
+    assert recipe.changed(recipe.config) == recipe
+
+
 def test_reasons_are_read_by_people() -> None:
-    reasons = rules().reasons
+    reasons = [one.text for one in rules().reasons]
     assert len(reasons) == 8
-    assert reasons[0] == "205 training images, 13.7 boxes an image, at most 28; start: fresh weights"
+    assert reasons[0] == (
+        "205 training images, 13.7 boxes an image, at most 28; start: fresh weights (dfine-n-scenes is a "
+        "better start for a small set)"
+    )
     assert reasons[1].startswith("size 480x640 (height x width): the longer side is at most 640")
     assert all(len(reason) < 200 for reason in reasons)
 

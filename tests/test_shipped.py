@@ -67,7 +67,7 @@ def test_training_starts_from_it(edgewise: Edgewise, tmp_path: Path) -> None:
     words = ("train", Coco(tmp_path).folder, "--out", tmp_path / "run", "--size", "64", "--epochs", "1")
     code, text = edgewise(*words, "--device", "cpu", "--no-selfcheck", "--set", "workers=0")
     assert code == 0, text
-    assert "start: a detector of made-up scenes" in text
+    assert "start: dfine-n-scenes, which comes with the package" in text
     assert "rows are kept: none; new, with fresh rows: cat, dog" in text
     found = Detector.from_pretrained(tmp_path / "run/best.safetensors", device="cpu")
     assert found.trained == "detector"

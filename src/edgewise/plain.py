@@ -6,6 +6,7 @@ that a small runtime reads it; pydantic, which reads a checkpoint's header, take
 
 import json
 import types
+from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -82,3 +83,15 @@ def _read(hint: Any, value: Any, where: str) -> Any:
     name = hint if inner else hint.__name__
     expected = f"one of {', '.join(map(str, inner))}" if origin is Literal else name
     raise ValueError(f"{where}: expected {expected}, found {str(value)[:60]!r}")
+
+
+def differences(
+    before: dict[str, Any], after: dict[str, Any], section: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """(schedule.epochs, 50, 60) for every value that differs."""
+    for key, old in before.items():
+        new = after[key]
+        if isinstance(old, dict):
+            yield from differences(old, new, f"{section}{key}.")
+        elif old != new:
+            yield f"{section}{key}", old, new

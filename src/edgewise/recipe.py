@@ -9,6 +9,7 @@ from math import ceil, floor, log2, sqrt
 from typing import Any, Literal
 
 from edgewise.config import DenseConfig, TrainConfig
+from edgewise.plain import differences
 from edgewise.sizes import STRIDE, check_size
 
 Start = Literal["fresh", "backbone", "scenes", "detector"]
@@ -17,6 +18,7 @@ Start = Literal["fresh", "backbone", "scenes", "detector"]
 COCO_IMAGES = 118_287
 SMALL_SET = 20_000  # images; the published schedule is for larger sets
 ONE_SCALE = 0.5  # octaves
+UNEXPLAINED = ("seed", "device")  # what nobody wonders about
 
 # Published for custom data from an ImageNet backbone: rate, backbone rate, weight decay, at batch
 _RATES = {
@@ -51,11 +53,44 @@ class DataFacts:
 
 
 @dataclass(frozen=True)
+class Reason:
+    """One sentence a decision for the person who starts a run, and the sections or settings it is `about`."""
+
+    text: str
+    about: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """Complete settings, and one sentence a decision for the person who starts the run."""
+    """Complete settings, and the reasons for them."""
 
     config: TrainConfig
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+
+    def changed(self, config: TrainConfig, why: str | None = None) -> "Recipe":
+        """With other settings: the reasons that still hold, and `why`, else what was given."""
+        changes = [
+            (key, old, new)
+            for key, old, new in differences(self.config.model_dump(), config.model_dump())
+            if key not in UNEXPLAINED
+        ]
+        about = tuple(key for key, _, _ in changes)
+        given = "; ".join(f"{key} {_short(new)} in place of {_short(old)}" for key, old, new in changes)
+        holding = [one for one in self.reasons if not any(_covers(one.about, key) for key in about)]
+        if changes:
+            holding.append(Reason(why or f"as given: {given}", about))
+        return Recipe(config, tuple(holding))
+
+
+def _covers(about: tuple[str, ...], key: str) -> bool:
+    return any(key == one or key.startswith(f"{one}.") for one in about)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
 def recommend(
@@ -92,14 +127,19 @@ def recommend(
     return Recipe(
         config,
         (
-            f"{facts.images} training images, {queries}; start: {_START[start]}",
-            f"size {size[0]}x{size[1]} (height x width): {why_size}",
-            f"batch {batch}, {counted(per_epoch, 'step')} an epoch: {why_batch}",
-            f"{counted(epochs, 'epoch')}, {counted(steps, 'step')}: {why_epochs}",
-            f"rate {config.optimizer.lr:.2g}, backbone {config.optimizer.backbone_lr:.2g}: {why_rates}",
-            why_schedule,
-            why_augment,
-            why_loss,
+            Reason(f"{facts.images} training images, {queries}; start: {_START[start]}"),
+            Reason(f"size {size[0]}x{size[1]} (height x width): {why_size}", ("size",)),
+            Reason(f"batch {batch}, {counted(per_epoch, 'step')} an epoch: {why_batch}", ("batch",)),
+            Reason(
+                f"{counted(epochs, 'epoch')}, {counted(steps, 'step')}: {why_epochs}", ("schedule.epochs",)
+            ),
+            Reason(
+                f"rate {config.optimizer.lr:.2g}, backbone {config.optimizer.backbone_lr:.2g}: {why_rates}",
+                ("optimizer.lr", "optimizer.backbone_lr"),
+            ),
+            Reason(why_schedule, tuple(f"schedule.{name}" for name in _SCHEDULED)),
+            Reason(why_augment, ("augment",)),
+            Reason(why_loss, ("loss.classification",)),
         ),
     )
 
@@ -110,10 +150,11 @@ def counted(number: int, noun: str) -> str:
 
 
 _LEARNING = {"fresh": "a fresh backbone", "scenes": "a backbone that has seen no photograph"}
+_SCHEDULED = ("warmup_steps", "plain_epochs", "flat", "final_lr", "ema_decay", "ema_warmup_steps")
 _START = {
-    "fresh": "fresh weights",
+    "fresh": "fresh weights (dfine-n-scenes is a better start for a small set)",
     "backbone": "a trained backbone",
-    "scenes": "a detector of made-up scenes, which finds edges but knows nothing of the world",
+    "scenes": "dfine-n-scenes, which comes with the package and has seen no photograph",
     "detector": "a trained detector",
 }
 

@@ -22,6 +22,7 @@ def result(ap: float, **changes: Any) -> dict[str, Any]:
         "minutes": 20.0,
         "epochs": 5,
         "size": [320, 416],
+        "start": "dfine-n-scenes",
         "command": "edgewise train bccd",
     }
     return {"ap": ap, "ap50": ap, **run, **facts, **changes}
@@ -42,7 +43,7 @@ def finished(folder: Path, ap: float, **changes: Any) -> Path:
 def test_runs_become_a_table_and_small_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [
         finished(tmp_path / "bccd", 0.612),
-        finished(tmp_path / "pcb", 0.5, command="edgewise train pcb --model s"),
+        finished(tmp_path / "pcb", 0.5, start="s"),
     ]
     FINETUNE["summarise"](*runs, out=tmp_path / "out")
     text = (tmp_path / "out/README.md").read_text()

@@ -289,6 +289,20 @@ def test_a_typo_in_a_setting(
 # ── a checkpoint with other classes ────────────────────────────────────────────────────────────────
 
 
+def test_a_broken_test_image_does_not_lose_the_run(weights: Path, edgewise: Edgewise, tmp_path: Path) -> None:
+    folder = Coco(tmp_path / "data").folder
+    shutil.copytree(folder / "val", folder / "test")
+    broken = sorted((folder / "test").glob("*.jpg"))[0]
+    broken.write_bytes(broken.read_bytes()[:-300])
+    code, text = edgewise(*training(folder, weights, tmp_path / "run", "--no-selfcheck"))
+    assert code == 1
+    best = tmp_path / "run/best.safetensors"
+    assert f"error: {best} is trained and whole, but the test split could not be scored: " in text
+    assert f"{broken.name}: cannot be decoded" in text
+    assert "Mend it, then: edgewise evaluate CHECKPOINT DATA --split test" in text
+    assert Detector.from_pretrained(best, device="cpu").class_names == tuple(CLASSES)
+
+
 def test_a_checkpoint_with_other_classes(weights: Path, edgewise: Edgewise, tmp_path: Path) -> None:
     """Training keeps what it can and says so; evaluation cannot."""
     coco = Coco(tmp_path / "data")

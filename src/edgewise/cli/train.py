@@ -98,7 +98,8 @@ def train(
 
     if resume and model is not None:
         _check_model(model, out)
-    model = model or ("n" if backbone else SCENES)
+    named = model
+    model = named or ("n" if backbone else SCENES)
     sides = parse_size(size)
     changes = parse_changes(set_ or []) | ({"device": device} if device else {})
     if backbone is not None and model not in SIZES:
@@ -134,7 +135,7 @@ def train(
             raise
         raise KeyboardInterrupt("stopped; the same command with --resume goes on") from None
     if main_process():
-        _score(detector, run, scored, split)
+        _score(detector, run, scored, split, named if resume else model)
 
 
 def _check_model(model: str, folder: Path) -> None:
@@ -152,11 +153,20 @@ def _check_model(model: str, folder: Path) -> None:
         )
 
 
-def _score(detector: "Detector", run: "Run", dataset: "Dataset", split: str) -> None:
-    """Scores the best weights of a run on a split, writes result.json and report.html, and says so."""
+def _score(detector: "Detector", run: "Run", dataset: "Dataset", split: str, start: str | None) -> None:
+    """Scores the best weights of a run on a split, writes result.json and report.html, and says so.
+
+    `start` is what the run began with, None where nobody said, as when it is resumed.
+    """
     from edgewise.run_page import write_run_page
 
-    metrics = detector.evaluate(dataset, out=run.folder / split, progress=True)
+    try:
+        metrics = detector.evaluate(dataset, out=run.folder / split, progress=True)
+    except ValueError as error:
+        raise ValueError(
+            f"{run.folder / 'best.safetensors'} is trained and whole, but the {split} split could not be "
+            f"scored: {error}. Mend it, then: edgewise evaluate CHECKPOINT DATA --split {split}"
+        ) from error
     numbers = metrics.to_dict()
     result = {
         "ap": numbers["ap"],
@@ -165,6 +175,7 @@ def _score(detector: "Detector", run: "Run", dataset: "Dataset", split: str) -> 
         "minutes": round(run.minutes, 1),
         "epochs": run.config.schedule.epochs,
         "size": list(run.config.size),
+        "start": start,
         "command": shlex.join(["edgewise", *sys.argv[1:]]),
         **provenance(),
     }

@@ -12,7 +12,7 @@ from edgewise.data.custom import Transform
 from edgewise.data.dataset import Dataset
 from edgewise.data.facts import data_facts
 from edgewise.data.open import Data, Splits, open_to_train
-from edgewise.recipe import Start, deim, input_size, recommend, unaugmented
+from edgewise.recipe import Recipe, Start, deim, input_size, recommend, unaugmented
 from edgewise.train.state import read_state
 
 RecipeName = Literal["auto", "deim"]
@@ -98,13 +98,12 @@ def plan(
     data. Raises ValueError naming the setting that is wrong.
     """
     given, facts = wishes.given(), data_facts(train_set)
-    reasons: tuple[str, ...] = ()
     if wishes.settings is not None or resumed is not None:
         if isinstance(wishes.size, int):
             given["size"], _ = input_size(facts, wishes.size)
-        config = _settings(wishes.settings, resumed)
+        chosen = Recipe(_settings(wishes.settings, resumed), ())
     else:
-        recipe = recommend(
+        chosen = recommend(
             model.name,
             facts,
             start,
@@ -113,17 +112,16 @@ def plan(
             epochs=given.get("schedule.epochs"),
             batch=given.get("batch"),
         )
-        config, reasons = recipe.config, recipe.reasons
     if wishes.recipe == "deim":
-        config = deim(config)
-        reasons += ("recipe deim: mosaic, mixup, copy-blend and the matchability-aware loss",)
+        why = "recipe deim: mosaic, mixup, copy-blend and the matchability-aware loss"
+        chosen = chosen.changed(deim(chosen.config), why)
     if wishes.augment == "none":
-        config = unaugmented(config)
-        reasons += ("no augmentation at all, as given",)
+        chosen = chosen.changed(unaugmented(chosen.config), "no augmentation at all, as given")
     if wishes.lr is not None and wishes.lr != "find":
-        share = config.optimizer.backbone_lr / config.optimizer.lr
+        share = chosen.config.optimizer.backbone_lr / chosen.config.optimizer.lr
         given = {"optimizer.lr": wishes.lr, "optimizer.backbone_lr": wishes.lr * share} | given
-    return config.updated(given), reasons
+    chosen = chosen.changed(chosen.config.updated(given))
+    return chosen.config, tuple(map(str, chosen.reasons))
 
 
 def _settings(settings: TrainConfig | str | Path | None, resumed: Path | None) -> TrainConfig:

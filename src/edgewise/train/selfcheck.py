@@ -84,7 +84,8 @@ def run_selfchecks(
     def check(name: str, find: Callable[[], Finding]) -> None:
         started = time.perf_counter()
         try:
-            found = find()
+            with quiet.status(f"self-check of {name}"):
+                found = find()
         except ValueError as error:
             raise ValueError(f"self-check of {name}: {error}") from error
         checks.append(Check(name, found.verdict, found.text, round(time.perf_counter() - started, 2)))

@@ -1,6 +1,5 @@
 """What a run needs to go on, in one file, and whether it may go on with what it is given."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,6 +8,7 @@ import torch
 from edgewise import checkpoint
 from edgewise.config import TrainConfig
 from edgewise.data.loader import Samples
+from edgewise.plain import differences
 
 NAME = "last.state"
 VERSION = 2
@@ -82,24 +82,12 @@ def check_same_run(state: dict[str, Any], config: TrainConfig, data: dict[str, A
     """
     before, now = TrainConfig.model_validate(state["config"]).model_dump(), config.model_dump()
     changes = [
-        f"{key}: {old} before, {new} now" for key, old, new in _changes(before, now) if key not in FREE
+        f"{key}: {old} before, {new} now" for key, old, new in differences(before, now) if key not in FREE
     ]
-    changes += [f"{key}: {old} before, {new} now" for key, old, new in _changes(state["data"], data)]
+    changes += [f"{key}: {old} before, {new} now" for key, old, new in differences(state["data"], data)]
     if changes:
         raise ValueError(
             f"{path} is of a run with other settings or data:\n  " + "\n  ".join(changes) + "\n"
             f"Resume with what it began with (only {', '.join(FREE)} may change), or start another run from "
             f"{path.with_name('last.safetensors')}"
         )
-
-
-def _changes(
-    before: dict[str, Any], after: dict[str, Any], section: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    """(schedule.epochs, 50, 60) for every value that differs."""
-    for key, old in before.items():
-        new = after[key]
-        if isinstance(old, dict):
-            yield from _changes(old, new, f"{section}{key}.")
-        elif old != new:
-            yield f"{section}{key}", old, new
