@@ -165,6 +165,25 @@ def test_images(tmp_path: Path) -> None:
     ]
 
 
+def corner_faults(folder: Path, *boxes: tuple[float, float, float, float], format: str = "COCO") -> set[str]:
+    """What is wrong with boxes in an image of 30x40 that were read as left, top, width, height."""
+    read = [(x, y, x + w, y + h) for x, y, w, h in boxes]
+    return {one.kind for one in find_problems(split(folder, image(folder, "1.png", read), format=format))}
+
+
+def test_corners_in_place_of_sides_are_one_problem(tmp_path: Path) -> None:
+    corners = [(1, 2, 9, 8), (20, 2, 30, 9), (2, 15, 9, 25), (3, 4, 8, 9), (30, 20, 40.4, 30)]
+    assert corner_faults(tmp_path, *corners) == {"box-corners"}
+    assert "box-corners" not in corner_faults(tmp_path, *corners[:4])  # too few to tell
+    assert "box-corners" not in corner_faults(tmp_path, *corners, format="CSV")
+    assert "box-corners" not in corner_faults(tmp_path, *corners, (20, 2, 10, 9))  # one cannot be corners
+    assert "box-corners" not in corner_faults(tmp_path, *corners, (20, 2, 42, 9))
+    assert "box-corners" not in corner_faults(tmp_path, *corners, (20, 2, NAN, 9))
+    assert corner_faults(tmp_path, *[(1, 1, 40 - i, 30) for i in range(6)]) == {
+        "box-over-border"
+    }  # by a pixel
+
+
 def test_annotation_ids_are_coco_s(tmp_path: Path) -> None:
     one = image(tmp_path, "1.png", [GOOD, (5, 5, 9, 9)], lines=[4, 4], file="a.json")
     assert find_problems(split(tmp_path, one)) == []

@@ -4,7 +4,7 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from PIL import Image, ImageDraw
@@ -92,6 +92,17 @@ def imbalanced(folder: Path) -> None:
     coco.edit("train", lambda content: content["annotations"].extend(more))
 
 
+def corners(folder: Path) -> None:
+    """Every training box as [x1, y1, x2, y2], in the lower right half of its image."""
+
+    def write(coco: dict[str, list[dict[str, Any]]]) -> None:
+        for one in coco["annotations"]:
+            x, y, width, height = one["bbox"]
+            one["bbox"] = [x + 40, y + 20, x + 40 + width, y + 20 + height]
+
+    Coco(folder).edit("train", write)
+
+
 def same_names(folder: Path) -> None:
     for split in ("train", "val"):
         coco = Coco(folder) if split == "train" else coco
@@ -145,6 +156,13 @@ CASES = {
     "box over the border": Case(
         lambda f: Coco(f).box("train", 0, [80, 5, 30, 9]), "warning", "box-over-border", FIRST,
         "reaches over",
+    ),
+    "corners in place of sides": Case(
+        corners, "error", "box-corners", "train/_annotations.coco.json",
+        r"^8 of 8 boxes reach far over the border as \[x, y, width, height\], but all lie within their "
+        r"images as corners \[x1, y1, x2, y2\]: the first is \[44, 26, 74, 50\] in an image of 64x96 "
+        r"\(height x width\)\. Write \[x1, y1, x2 - x1, y2 - y1\]; where width and height are right, cut the "
+        "boxes at the border$",
     ),
     "duplicate box": Case(
         duplicate, "warning", "box-duplicate", "train/_annotations.coco.json: annotation 99",

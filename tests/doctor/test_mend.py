@@ -62,6 +62,13 @@ def test_a_clean_set_is_copied_as_it_is(layout: type[Coco] | type[Yolo], tmp_pat
             assert first[i].labels.tolist() == second[i].labels.tolist()
 
 
+def test_corners_in_place_of_sides_are_read_as_corners(tmp_path: Path) -> None:
+    CASES["corners in place of sides"].plant(tmp_path / "data")
+    mend(diagnosed(tmp_path / "data"), tmp_path / "copy")
+    sample = open_dataset(tmp_path / "copy", "train")[0]
+    assert sample.boxes_xyxy.tolist() == [[44, 26, 74, 50], [44, 32, 84, 56]]
+
+
 @pytest.mark.parametrize("turn", range(5, 9))
 def test_boxes_drawn_before_exif_turned_the_image_turn_with_it(turn: int, tmp_path: Path) -> None:
     """A white rectangle on the stored image is still in its box on the upright one."""

@@ -26,6 +26,7 @@ class Fault(NamedTuple):
 
 STOPS = "training stops"
 LARGE = 8  # pixels a side: in smaller images boxes of a pixel may be all there are
+FEW = 5  # boxes: so many may all happen to look like corners
 
 FAULTS: dict[str, Fault] = {
     # files
@@ -59,6 +60,7 @@ FAULTS: dict[str, Fault] = {
     "box-over-border": Fault("warning", "clipped", "boxes that reach over the border of their image"),
     "box-empty": Fault("warning", "left out", "boxes without area"),
     "box-fractions": Fault("error", STOPS),  # all of a split
+    "box-corners": Fault("error", STOPS),  # all of a file
     "box-duplicate": Fault(
         "warning", "left out of training, kept for evaluation", "boxes that are there again"
     ),
@@ -205,6 +207,37 @@ def fractions(boxes_xyxy: Float64[np.ndarray, "N 4"], limits: Float64[np.ndarray
     )
 
 
+def corners(split: RawSplit) -> str:
+    """Says so where a COCO file seems to have [x1, y1, x2, y2] for [x, y, width, height]; else empty.
+
+    Sure enough to stop for: a quarter of the boxes reach over the border by a tenth of the image or more,
+    which no rounding does, and yet every single one is a good box when it is read the other way.
+    """
+    table = split.table
+    if split.format != "COCO" or len(table) < FEW:
+        return ""
+    given, limits = from_sides(table.boxes_xyxy), table.limits
+    with np.errstate(invalid="ignore"):  # as in box_faults
+        low, high = given[:, :2], given[:, 2:]
+        good = (low > -1).all(1) & (high > low).all(1) & (high < limits + 1).all(1)
+        far = (table.boxes_xyxy[:, 2:] > 1.1 * limits).any(1)
+    if not good.all() or far.mean() < 0.25:
+        return ""
+    first = int(far.argmax())
+    box, (width, height) = ", ".join(f"{value:.10g}" for value in given[first]), limits[first]
+    return (
+        f"{far.sum()} of {len(table)} boxes reach far over the border as [x, y, width, height], but all lie "
+        f"within their images as corners [x1, y1, x2, y2]: the first is [{box}] in an image of "
+        f"{height:.0f}x{width:.0f} (height x width). Write [x1, y1, x2 - x1, y2 - y1]; where width and "
+        "height are right, cut the boxes at the border"
+    )
+
+
+def from_sides(boxes_xyxy: Float64[np.ndarray, "N 4"]) -> Float64[np.ndarray, "N 4"]:
+    """The corners that were written where left, top, width and height are expected and were read."""
+    return np.concatenate([boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]], 1)
+
+
 def sound(split: RawSplit) -> Bool[np.ndarray, " N"]:
     """The boxes, crowds among them, of a known class and without a fault, but perhaps over the border."""
     faults = box_faults(split.table)
@@ -257,8 +290,12 @@ def _of_boxes(split: RawSplit) -> Iterator[Problem]:
         )
     if unlike := fractions(table.boxes_xyxy, table.limits):
         yield problem("box-fractions", _called(split, split.file), unlike)
+    if mistaken := corners(split):
+        yield problem("box-corners", _called(split, split.file), mistaken)
     yield from _repeated_ids(split)
     for kind, bad in box_faults(table).items():
+        if mistaken and kind == "box-over-border":
+            continue
         for index in np.flatnonzero(bad).tolist():
             box = ", ".join(f"{value:.10g}" for value in table.boxes_xyxy[index])
             width, height = table.limits[index]

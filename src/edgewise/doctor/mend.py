@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from PIL import Image
 
 from edgewise.data.convert import check_new_folder, file_names, write_coco
-from edgewise.data.problems import clip, sound
+from edgewise.data.problems import clip, corners, from_sides, sound
 from edgewise.data.records import Problem, RawImage, RawSplit
 from edgewise.doctor.checks import PAIRS, place, repeated, twins
 from edgewise.doctor.examine import Diagnosis
@@ -48,6 +48,7 @@ DONE: Mapping[str, str] = {
     "box-outside": BOX,
     "box-over-border": "it is clipped",
     "box-empty": BOX,
+    "box-corners": "they are read as corners",
     "box-duplicate": BOX,
 }  # and image-size, by what the sizes are; the rest takes other images or settings
 
@@ -79,6 +80,8 @@ def mend(diagnosis: Diagnosis, folder: str | Path) -> list[Change]:
     left_out = _left_out(diagnosis)
     for name, split in diagnosis.splits.items():
         images = [image for image in split.images if (name, image.path) not in left_out]
+        if corners(split):
+            images = [replace(image, boxes_xyxy=from_sides(image.boxes_xyxy)) for image in images]
         fitted = [
             _fitted(image, diagnosis.scans[image.path], place(image.path, split), sized) for image in images
         ]
