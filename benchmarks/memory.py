@@ -60,7 +60,7 @@ def settings(size: int, batch: int, **changes: Any) -> TrainConfig:
     return TrainConfig().updated(
         {
             "schedule.epochs": 3,
-            "schedule.plain_epochs": 1,
+            "schedule.plain_epochs": 0,  # all alike
             "size": (size, size),
             "batch": batch,
             "workers": 0,
@@ -80,9 +80,15 @@ def resident_mb() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
+def highest_mb() -> float:
+    """Most of this program; what getrusage tells counts the process that started it, too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:"))
+
+
 def tensors() -> int:
     gc.collect()
-    return sum(isinstance(one, torch.Tensor) for one in gc.get_objects())
+    return sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects())
 
 
 def epochs(size: int, batch: int, images: int) -> list[dict[str, float]]:
@@ -118,7 +124,7 @@ def peak(size: int, batch: int, changes: dict[str, Any]) -> dict[str, float]:
         run = trained(settings(size, batch, **{"augment.multi_scale": 0.0}, **changes), 2 * batch, folder)
         before, began, steps = resident_mb(), time.process_time(), run.steps()
         next(steps), next(steps)
-        highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+        highest = highest_mb()
         return {"mb": round(highest - before), "cpu_s_a_step": round((time.process_time() - began) / 2, 2)}
 
 
