@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from speed import highest_mb
 
 from edgewise.config import TrainConfig
 from edgewise.model import DFine
@@ -78,12 +79,6 @@ def trained(config: TrainConfig, images: int, folder: str) -> Trainer:
 def resident_mb() -> float:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
-
-
-def highest_mb() -> float:
-    """Most of this program; what getrusage tells counts the process that started it, too."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:"))
 
 
 def tensors() -> int:

@@ -9,7 +9,6 @@ in a process of its own, over what the process had before its model was made.
 """
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ import cyclopts
 import torch
 from cyclopts import Parameter
 from peer import drawn, our_model, their_labels, their_matching, their_model
-from speed import RESULTS, Clock, Run, alternated, facts, stacked_bars, times_faster, write
+from speed import RESULTS, Clock, Run, alternated, facts, highest_mb, stacked_bars, times_faster, write
 from torch import nn
 
 from edgewise.classes import COCO
@@ -98,18 +97,14 @@ def made(variant: str, size: str, batch: Batch) -> Run:
 
 def peak(variant: str, size: str, batch: Batch) -> float:
     """MB that three steps of this very process take, at most."""
-
-    def highest() -> float:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
     if variant == THEIRS:
         import transformers.models.d_fine  # noqa: F401
     torch.ones(64, 64) @ torch.ones(64, 64)
-    before = highest()
+    before = highest_mb()
     run = made(variant, size, batch)
     for _ in range(3):
         run(Clock())
-    return highest() - before
+    return highest_mb() - before
 
 
 def peak_of(variant: str, size: str, flags: list[str]) -> float:
