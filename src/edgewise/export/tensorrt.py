@@ -22,7 +22,7 @@ BATCH = 8  # the most that an engine takes at once: what predictor and proof fee
 GROWTH = 2  # a dynamic size goes up to so many times the model's own
 NORMS = ("LayerNormalization",)
 HALF = replace(TOLERANCES["fp16"], box_px=6.0, box_px_999=2.0)
-"""For maps that are rounded, too. The BCCD detector's boxes differ by 4.6 px, 99.9 % by 1.7, in ONNX Runtime."""
+"""For maps that are rounded, too: of the BCCD detector, in ONNX Runtime, by 4.6 px, 99.9 % by 1.7 px."""
 
 Tolerances: Mapping[Precision, Tolerance] = TOLERANCES | {"fp16": HALF}
 
