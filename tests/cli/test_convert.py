@@ -16,10 +16,20 @@ def data(tmp_path: Path) -> Path:
 def test_convert(edgewise: Edgewise, data: Path, tmp_path: Path) -> None:
     code, text = edgewise("convert", data, "--to", "yolo", "--out", tmp_path / "out")
     assert code == 0
-    assert f"{tmp_path}/out has {data} as yolo: train" in text
+    assert text.endswith(f"{tmp_path}/out has {data} as yolo: train")
     assert boxes(written_splits(tmp_path / "out")["train"]) == {"a.png": [("dog", (4, 3, 8, 9))]}
     code, text = edgewise("convert", data, "--to", "coco", "--out", tmp_path / "out")
     assert (code, "error:" in text, "out: is not empty; name a new folder" in text) == (1, True, True)
+
+
+def test_what_training_would_hold_out_is_not_written(edgewise: Edgewise, tmp_path: Path) -> None:
+    rows = "".join(f"{i}.png,4,3,8,9,dog\n" for i in range(8))
+    files = {"train.csv": f"path,x1,y1,x2,y2,label\n{rows}", **{f"{i}.png": "" for i in range(8)}}
+    data = fill(tmp_path / "data", files)
+    code, text = edgewise("convert", data, "--to", "coco", "--out", tmp_path / "out")
+    assert code == 0
+    assert text.endswith(f"{tmp_path}/out has {data} as coco: train")
+    assert not (tmp_path / "out/val").exists()
 
 
 def test_an_extra_that_is_missing(

@@ -33,9 +33,9 @@ def convert(
         Link to the images where they are instead of copying them.
     """
     from edgewise.data.convert import convert
-    from edgewise.data.open import available_splits
+    from edgewise.data.open import written_files
 
     for note in convert(data, to, out, link=link, progress=True):
         say(note)
-    splits = ", ".join(available_splits(out))
+    splits = ", ".join(written_files(out))
     say(f"{out} has {data} as {to}: {splits}")

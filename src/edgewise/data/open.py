@@ -59,6 +59,12 @@ def written_splits(data: Data) -> dict[str, RawSplit]:
     return _noted(found.read(Path(data), set(files)), note)
 
 
+def written_files(data: str | Path) -> dict[str, Path]:
+    """What each split that there are files of is read from, in the order train, val, test."""
+    _, files, _ = _recognise(Path(data))
+    return files
+
+
 def available_splits(data: Data) -> dict[str, Path]:
     """What each split that `open_dataset` opens is read from, in the order train, val, test.
 
@@ -66,7 +72,7 @@ def available_splits(data: Data) -> dict[str, Path]:
     """
     if not isinstance(data, str | Path):
         return {name: split.file for name, split in read_splits(data).items()}
-    _, files, _ = _recognise(Path(data))
+    files = written_files(data)
     if "val" in files or "train" not in files:
         return files
     return {name: split.file for name, split in _read(data, {"val"}).items()} | files
