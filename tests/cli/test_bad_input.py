@@ -79,6 +79,16 @@ def two_cats(folder: Path) -> None:
     file.write_text(file.read_text().replace("[cat, dog]", "[cat, cat]"))
 
 
+def many_classes(folder: Path) -> None:
+    file = Yolo(folder).folder / "data.yaml"
+    file.write_text(file.read_text().replace("nc: 2", "nc: 5"))
+
+
+def two_cases(folder: Path) -> None:
+    file = Yolo(folder).folder / "data.yaml"
+    file.write_text(file.read_text().replace("[cat, dog]", "[cat, Cat]"))
+
+
 def all_fractions(folder: Path) -> None:
     box = [0.1, 0.2, 0.3, 0.4]
     Coco(folder).edit("train", lambda coco: [one.update(bbox=box) for one in coco["annotations"]])
@@ -123,6 +133,12 @@ MORE = {
     "two classes of one name in a data.yaml": Case(
         two_cats, "error", "category-name-twice", "data.yaml",
         "category name 'cat' is there 2 times; expected each once",
+    ),
+    "names that differ only in case": Case(
+        two_cases, "warning", "category-name-case", "data.yaml", "^'cat' and 'Cat' differ only in case; give",
+    ),
+    "another number of classes than names": Case(
+        many_classes, "warning", "category-count", "data.yaml", "^nc is 5, but names has 2; correct",
     ),
     "fractions where pixels are expected": Case(
         all_fractions, "error", "box-fractions", FILE,

@@ -2,7 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from edgewise.data.open import open_dataset
 from edgewise.data.problems import FAULTS, STOPS, box_faults, clip, find_problems, mended, problem, refuse
 from edgewise.data.records import Problem, RawImage, RawSplit, Severity
 
@@ -129,7 +131,7 @@ def test_classes(tmp_path: Path) -> None:
         ("category-unknown", "error"),
     ]
     assert found[0].message == "category name 'dog' is there 2 times; expected each once"
-    assert found[1].message == "1 of 3 classes have no box in this split: cat"
+    assert found[1].message == "1 of 3 classes has no box in the train split: cat"
     assert found[2].where == "boxes.csv:2"
     assert "category 5 is not among the categories (1 to 3)" in found[2].message
 
@@ -205,6 +207,26 @@ def test_the_first_error_with_its_number_and_the_way_out(tmp_path: Path) -> None
         ValueError, match=r"boxes\.csv:2: .* expected x1 <= x2 and y1 <= y2 \(2 such\)\. To see"
     ):
         refuse(data, find_problems(data))
+
+
+def test_no_command_shows_all_of_a_list(tmp_path: Path) -> None:
+    """A list in Python has no folder that `edgewise doctor` could be given."""
+    records = [{"image": tmp_path / "1.png", "boxes": [(9, 2, 1, 4)], "labels": ["dog"]}]
+    image(tmp_path, "1.png", [])
+    Image.new("RGB", (40, 30)).save(tmp_path / "1.png")
+    with pytest.raises(ValueError, match=r"^records:0: box .* expected x1 <= x2 and y1 <= y2$"):
+        open_dataset(records, "train")
+
+
+def test_names_that_differ_only_in_case(tmp_path: Path) -> None:
+    one = image(tmp_path, "1.png", [GOOD] * 4, labels=[1, 2, 3, 4])
+    data = split(tmp_path, one, categories={1: "cat", 2: "dog", 3: "Cat", 4: "CAT"})
+    (found,) = find_problems(data)
+    assert (found.kind, found.severity, found.where) == ("category-name-case", "warning", "boxes.csv")
+    assert found.message == (
+        "'cat' and 'Cat' and 'CAT' differ only in case; give them one name if they are the same"
+    )
+    assert mended([found]) == ["class names that differ only in case: 1 (they are two classes)"]
 
 
 def test_what_was_mended_is_said_by_kind(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ CASES = {
     ),
     "class absent from a split": Case(
         without_dogs, "info", "class-absent", "val/_annotations.coco.json",
-        "1 of 2 classes have no box in this split: dog",
+        "^1 of 2 classes has no box in the val split: dog$",
     ),
     "class that only validation has": Case(
         lambda f: without_dogs(f, "train"), "warning", "class-untaught", "val split",

@@ -264,7 +264,7 @@ def test_table_has_a_row_a_class_and_one_for_all() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(coco_metrics(dataset([(0, 3, A)]), [found(0, 3, A, 0.9)]).table())
     text = console.export_text()
-    assert "1 boxes in 2 images" in text
+    assert "boxes: 1, images: 2" in text
     dog, cat, whole = (
         next(line for line in text.splitlines() if name in line.split()) for name in ("dog", "cat", "all")
     )

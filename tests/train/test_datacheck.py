@@ -141,7 +141,7 @@ def test_boxes_are_measured_at_the_training_size() -> None:
     found = check_annotated_boxes(one_image([[0, 0, 16, 32], [0, 0, 16, 32]], [0, 1]), (128, 64))
     assert found.verdict == "ok"
     assert found.text == (
-        "2 in 1 images; the median is 25.0% x 50.0% of its image, a side of 32 px at 128x64 (height x width)"
+        "2 in 1 image; the median is 25.0% x 50.0% of its image, a side of 32 px at 128x64 (height x width)"
     )
 
 

@@ -40,6 +40,10 @@ FAULTS: dict[str, Fault] = {
     "split-empty": Fault("error", STOPS),
     "split-without-boxes": Fault("error", STOPS),
     "category-name-twice": Fault("error", STOPS),
+    "category-name-case": Fault("warning", "they are two classes", "class names that differ only in case"),
+    "category-count": Fault(
+        "warning", "the names count", "numbers of classes that are not those of the names"
+    ),
     "category-id-twice": Fault("error", STOPS),
     "category-unknown": Fault("error", STOPS),
     "class-absent": Fault("info", "it stays a class"),
@@ -92,7 +96,8 @@ def refuse(split: RawSplit, problems: Sequence[Problem]) -> None:
     first = errors[0]
     same = sum(one.kind == first.kind for one in errors)
     such = f" ({same} such)" if same > 1 else ""
-    text = f"{split.root / first.where}: {first.message}{such}. To see all: edgewise doctor {split.data}"
+    all_of_them = "" if split.format == "records" else f". To see all: edgewise doctor {split.data}"
+    text = f"{split.root / first.where}: {first.message}{such}{all_of_them}"
     raise FileNotFoundError(text) if first.kind in ("image-missing", "images-not-found") else ValueError(text)
 
 
@@ -112,13 +117,23 @@ def _called(split: RawSplit, file: Path) -> str:
 
 
 def _of_classes(split: RawSplit) -> Iterator[Problem]:
-    where = _called(split, split.file)
+    where, naming = _called(split, split.file), _called(split, split.naming or split.file)
+    spellings: dict[str, list[str]] = {}
     for name, count in Counter(split.categories.values()).items():
+        spellings.setdefault(name.casefold(), []).append(repr(name))
         if count > 1:
             yield problem(
                 "category-name-twice",
-                _called(split, split.naming or split.file),
+                naming,
                 f"category name {name!r} is there {count} times; expected each once",
+            )
+    for names in spellings.values():
+        if len(names) > 1:
+            listed = " and ".join(names)
+            yield problem(
+                "category-name-case",
+                naming,
+                f"{listed} differ only in case; give them one name if they are the same",
             )
     if not split.images:
         yield problem("split-empty", where, f"no images in the {split.name} split; expected at least one")
@@ -131,14 +146,15 @@ def _of_classes(split: RawSplit) -> Iterator[Problem]:
             f"none of the {len(split.images)} images of the {split.name} split has a box; expected some: "
             + ("there is nothing to learn" if split.name == "train" else "AP would be undefined"),
         )
-    names = {split.categories.get(number) for number in used}
-    absent = [name for name in dict.fromkeys(split.categories.values()) if name not in names]
+    present = {split.categories.get(number) for number in used}
+    absent = [name for name in dict.fromkeys(split.categories.values()) if name not in present]
     if used and absent:
         listed = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
+        missing = f"{len(absent)} of {len(split.categories)} classes {'has' if len(absent) == 1 else 'have'}"
         yield problem(
             "class-absent",
             where,
-            f"{len(absent)} of {len(split.categories)} classes have no box in this split: {listed}",
+            f"{missing} no box in the {split.name} split: {listed}",
         )
 
 

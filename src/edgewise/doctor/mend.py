@@ -30,6 +30,7 @@ DONE: Mapping[str, str] = {
     "box-rotated": "the upright box around it is kept",
     "label-without-image": ENTRY,
     "category-name-twice": "they are one class",
+    "category-count": "the names count",
     "category-id-twice": ENTRY,
     "category-unknown": BOX,
     "image-missing": IMAGE,

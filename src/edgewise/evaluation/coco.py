@@ -132,7 +132,7 @@ class Metrics:
     def table(self) -> Table:
         """One row a class and one for all, for `rich.print`; a dash where undefined."""
         table = Table(
-            title=f"{self.count} boxes in {self.num_images} images",
+            title=f"boxes: {self.count}, images: {self.num_images}",
             caption=f"AP small {_show(self.ap_small)}, medium {_show(self.ap_medium)}, "
             f"large {_show(self.ap_large)}; duplicates {_percent(self.duplicate_rate)}\n"
             "F1, precision and recall at IoU 0.5 and the score threshold of the best F1"

@@ -21,6 +21,7 @@ from edgewise.detections import Detections, Geometry
 from edgewise.evaluation.coco import RECALLS, Metrics, coco_metrics
 from edgewise.evaluation.matching import to_xyxy
 from edgewise.evaluation.run import AnnotatedImages, categories_of, coco_rows
+from edgewise.recipe import counted
 from edgewise.sample import Sample
 from edgewise.structures import Targets
 
@@ -130,8 +131,8 @@ def check_annotated_boxes(dataset: AnnotatedImages, size: tuple[int, int]) -> Fi
     typical, lost = np.median(share, 0), int(np.less(pixels, 1).any(1).sum())
     side = float(np.median(np.sqrt(pixels.prod(1))))
     text = (
-        f"{len(boxes)} in {len(dataset)} images; the median is {typical[0]:.1%} x {typical[1]:.1%} of its "
-        f"image, a side of {side:.0f} px at {size[0]}x{size[1]} (height x width)"
+        f"{len(boxes)} in {counted(len(dataset), 'image')}; the median is {typical[0]:.1%} x "
+        f"{typical[1]:.1%} of its image, a side of {side:.0f} px at {size[0]}x{size[1]} (height x width)"
     )
     if lost:
         text += f"; {lost} below a pixel there are not trained"
@@ -159,11 +160,11 @@ def check_targets(targets: Targets) -> Finding:
             "another format, or of other images?"
         )
     if not len(corners):
-        return Finding("warning", f"no box in a batch of {len(targets.counts)} images")
+        return Finding("warning", f"no box in a batch of {counted(len(targets.counts), 'image')}")
     sides = targets.boxes[:, 2:].prod(1).sqrt()
     return Finding(
         "ok",
-        f"{len(corners)} boxes in {len(targets.counts)} images, all within [0, 1], median side "
+        f"{len(corners)} boxes in {counted(len(targets.counts), 'image')}, all within [0, 1], median side "
         f"{float(sides.median()):.3f}",
     )
 
@@ -205,9 +206,8 @@ def check_ground_truth(
             f"{ceiling:.4f} is possible: {_why(reached, wanted, names, metrics)}. Trained on this, AP would "
             "stay low however well the model learns: correct labels, category ids and image ids"
         )
-    text = (
-        f"{metrics.count} boxes of {len(indices)} {split} images scored as predictions: AP {metrics.ap:.3f}"
-    )
+    images = counted(len(indices), f"{split} image")
+    text = f"{metrics.count} boxes of {images} scored as predictions: AP {metrics.ap:.3f}"
     most = max(Counter(one["image_id"] for one in _boxes(dataset)).values(), default=0)
     if most > decoder.num_queries:
         text += f"; {most} boxes in an image, but the model has {decoder.num_queries} queries"

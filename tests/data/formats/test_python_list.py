@@ -21,6 +21,11 @@ def test_records(tmp_path: Path) -> None:
         open_dataset(records, "test")
 
 
+def test_no_records() -> None:
+    with pytest.raises(ValueError, match=r"^the list of records is empty; expected a dictionary with image"):
+        open_dataset([], "train")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

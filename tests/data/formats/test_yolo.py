@@ -181,6 +181,20 @@ def test_yaml_that_cannot_be_used(tmp_path: Path) -> None:
         read_splits(tmp_path)
 
 
+@pytest.mark.parametrize("names", ["[cat, dog]", "{0: cat, 1: dog}"])
+def test_another_number_of_classes_than_names(names: str, tmp_path: Path) -> None:
+    yaml = f"train: images\nnc: 5\nnames: {names}\n"
+    fill(tmp_path, {"data.yaml": yaml, "images/a.png": "", "labels/a.txt": HALF})
+    train = read_splits(tmp_path)["train"]
+    assert kinds(train) == [("category-count", "data.yaml")]
+    assert train.problems[0].message == "nc is 5, but names has 2; correct the one that is wrong"
+    assert "numbers of classes that are not those of the names: 1 (the names count)" in (
+        open_dataset(tmp_path, "train").notes
+    )
+    (tmp_path / "data.yaml").write_text(yaml.replace("5", "2"))
+    assert kinds(read_splits(tmp_path)["train"]) == []
+
+
 def test_a_broken_image_has_no_size(tmp_path: Path) -> None:
     fill(tmp_path, {"data.yaml": f"train: images\n{NAMES}", "images/a.png": "", "labels/a.txt": HALF})
     (tmp_path / "images/a.png").write_bytes(b"no")

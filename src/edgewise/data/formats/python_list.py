@@ -11,13 +11,20 @@ from edgewise.data.splits import SPLITS, split_name
 
 NAME = "records"
 
+_WANTED = (
+    "expected a dictionary with image (a path), boxes ([[x1, y1, x2, y2], …] in pixels) and labels (as many "
+    "class names)"
+)
+
 
 def read(records: Sequence[Mapping[str, Any]]) -> dict[str, RawSplit]:
     """The splits of records; one may say its own under "split", and without is train.
 
     Boxes are in pixels of the upright image. An image without boxes has empty lists. Classes are numbered
-    from 1 in the order of their names.
+    from 1 in the order of their names. ValueError for an empty list.
     """
+    if not records:
+        raise ValueError(f"the list of records is empty; {_WANTED}")
     entries: dict[str, list[Entry]] = {name: [] for name in SPLITS}
     problems: dict[str, list[Problem]] = {name: [] for name in SPLITS}
     for number, one in enumerate(records):
@@ -48,7 +55,4 @@ def _entry(number: int, one: Mapping[str, Any]) -> Entry:
 
 def _expected(error: Exception) -> str:
     missing = isinstance(error, KeyError)
-    return (
-        f"{f'no {error}' if missing else error}; expected a dictionary with image (a path), boxes "
-        "([[x1, y1, x2, y2], …] in pixels) and labels (as many class names)"
-    )
+    return f"{f'no {error}' if missing else error}; {_WANTED}"

@@ -33,6 +33,7 @@ class _Layout:
     names      classes by number; None where nothing names them
     bases      what relative paths may start from
     naming     the file that names the classes
+    problems   what is wrong with what it says
     keypoints  boxes are followed by keypoints, which are not read
     """
 
@@ -42,6 +43,7 @@ class _Layout:
     naming: Path | None = None
     keypoints: bool = False
     notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 def find(data: Path) -> dict[str, Path]:
@@ -58,7 +60,7 @@ def read(data: Path, wanted: Collection[str]) -> dict[str, RawSplit]:
     root = data.parent if data.is_file() else data
     read: dict[str, Found] = {}
     for name in needed:
-        problems: list[Problem] = []
+        problems = list(layout.problems)
         paths = layout.splits[name]
         entries = [one for path in paths for one in _entries(path, name, layout, root, problems)]
         read[name] = Found(entries, layout.bases, problems, fractions=True)
@@ -119,7 +121,11 @@ def _of_yaml(file: Path, content: Mapping[str, Any]) -> _Layout:
             raise ValueError(f"{file}: names has a number that is none; expected 0: cat, 1: dog, …") from None
     elif names is not None:
         raise ValueError(f"{file}: names is {names!r}; expected a list of class names, or 0: cat, 1: dog, …")
-    return _Layout(splits, names, tuple(bases), file, "kpt_shape" in content, notes)
+    given, problems = content.get("nc"), []
+    if names is not None and given not in (None, len(names)):
+        found = f"nc is {given!r}, but names has {len(names)}; correct the one that is wrong"
+        problems = [problem("category-count", file.name, found)]
+    return _Layout(splits, names, tuple(bases), file, "kpt_shape" in content, notes, tuple(problems))
 
 
 def _pairs(file: Path) -> dict[str, str]:
