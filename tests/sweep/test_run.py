@@ -44,12 +44,13 @@ def test_every_cut_has_its_ap_and_every_change_its_time(detector: Detector, told
     ]
     assert {cut for cut, change in zip(wanted, changes, strict=True) if change <= 1} <= {*timed}
     assert {way for cut, way in points if cut == BASE} == {EAGER, Way("torch", "fp32")}
-    for cut in (BASE, Cut(NAME, (96, 128), 1, 7), Cut(NAME, (64, 96), 2, 13)):
+    some = [BASE, Cut(NAME, (96, 128), 2, 7), Cut(NAME, (96, 128), 1, 20), Cut(NAME, (64, 96), 2, 13)]
+    for cut in some:
         own = detector.at(cut.layers, cut.queries).evaluate(told, size=cut.size).ap
-        assert own > 0
         told_ap = {one.ap for (other, _), one in points.items() if other == cut}
         assert [*told_ap] == [pytest.approx(own, abs=1e-3)]
     assert points[BASE, EAGER].ap == pytest.approx(1)
+    assert any(0 < (one.ap or 0) < 1 for one in points.values())
     assert found.recommended in found.front
     assert not found.stopped
     assert [one.split(":")[0] for one in found.notes] == [
