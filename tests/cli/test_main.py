@@ -196,8 +196,9 @@ def test_thresholds_are_found_stored_and_applied(edgewise: Edgewise, tmp_path: P
         "cpu",
     )
     assert edgewise(*words)[1].endswith(
-        "threshold 'auto': the checkpoint has no stored thresholds; evaluate it with `edgewise evaluate "
-        "CHECKPOINT DATA --save-thresholds`, or give a number such as 0.5"
+        "threshold 'auto': the checkpoint has no stored thresholds: it was not validated, or found nothing "
+        "right there. Give a number such as 0.5; find them with `edgewise evaluate CHECKPOINT DATA "
+        "--save-thresholds`; where that finds none either, train longer"
     )
     file = data / "val/_annotations.coco.json"
     content = json.loads(file.read_text())
@@ -206,7 +207,10 @@ def test_thresholds_are_found_stored_and_applied(edgewise: Edgewise, tmp_path: P
     code, text = edgewise("evaluate", weights, data, "--save-thresholds", "--device", "cpu")
     assert "boxes that are there again: 1" in text
     if code == 1:  # untrained weights may find nothing at all
-        assert text.endswith("nothing of the val split was found, so no threshold is better")
+        assert text.endswith(
+            "nothing that was found in the val split is right (best F1 0), so no threshold is better than "
+            "another and none is stored; train longer, or give predict a number such as 0.05"
+        )
     found = Thresholds(
         split="val", shared=0.5, by_class=(0.25,) * len(CLASS_NAMES), counts=(1,) * len(CLASS_NAMES)
     )
@@ -252,7 +256,7 @@ def test_from_a_folder_to_a_picture(
     assert code == 0
     assert sorted(path.parent.name for path in read) == ["test", "train", "val"]  # each once
     result = json.loads((run / "result.json").read_text())
-    assert list(result)[:7] == ["ap", "ap50", "split", "minutes", "epochs", "size", "command"]
+    assert list(result)[:8] == ["ap", "ap50", "split", "minutes", "epochs", "size", "start", "command"]
     assert (result["split"], result["epochs"], result["size"]) == ("test", 1, [64, 64])
     assert 0 <= result["ap"] <= result["ap50"] <= 1
     assert result["command"].startswith(f"edgewise train '{data}' --model n --size 64")
