@@ -344,8 +344,8 @@ COLUMNS = (
 )
 
 
-def page(result: Mapping[str, Any]) -> str:
-    """All numbers as Markdown."""
+def page(result: Mapping[str, Any], drawn: str) -> str:
+    """All numbers as Markdown; `drawn` is the picture's file."""
     told = result["facts"]
     lines = [
         f"# Roofline of size {result['model']} at {result['side']}x{result['side']}",
@@ -354,7 +354,7 @@ def page(result: Mapping[str, Any]) -> str:
         f"and {result['load_after'][0]} after. Medians of {result['repeats']} turns. What the words mean: "
         "`benchmarks/roofline.py`.",
         "",
-        "![Each stage against the roof, and where its time goes](roofline.png)",
+        f"![Each stage against the roof, and where its time goes]({drawn})",
     ]
     for threads, one in result["threads"].items():
         lines += ["", f"## {counted(int(threads), 'thread')}", ""]
@@ -480,7 +480,7 @@ def main(
     result["threads"] = {str(count): measured(forms, pixels, count, repeats) for count in counts}
     result["load_after"] = facts()["load"]
     write(result, out)
-    text = page(result)
+    text = page(result, f"{out.stem}.png")
     out.with_suffix(".md").write_text(text, encoding="utf-8")
     picture(result, out.with_suffix(".png"))
     print(text)
