@@ -168,6 +168,16 @@ def test_a_file_of_another_kind_says_what_is_expected(tmp_path: Path, text: str)
         load(tmp_path / "a.pth")
 
 
+def test_the_state_of_a_run_names_its_detectors(state: State, tmp_path: Path):
+    torch.save({"model": state, "average": state, "optimizer": {}, "step": 3}, tmp_path / "last.state")
+    with pytest.raises(ValueError) as caught:
+        load(tmp_path / "last.state")
+    assert str(caught.value) == (
+        f"{tmp_path / 'last.state'}: the state of a run, from which `edgewise train --resume` goes on; its "
+        f"detectors are {tmp_path / 'best.safetensors'} and {tmp_path / 'last.safetensors'}"
+    )
+
+
 def test_tensors_without_names_are_no_state_dict(tmp_path: Path):
     torch.save({0: torch.zeros(1)}, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r"a.pth: no state dict found, but keys 0; expected tensors by name"):

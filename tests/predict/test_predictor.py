@@ -188,7 +188,7 @@ def test_thresholds_by_class() -> None:
     [
         (
             "auto",
-            "threshold 'auto': the checkpoint has no stored thresholds; evaluate it with `edgewise evalu",
+            "threshold 'auto': the checkpoint has no stored thresholds: it was not validated, or found",
         ),
         ("high", r"threshold 'high': expected a score in \[0, 1\] or 'auto'"),
         (1.5, r"threshold 1.5: expected a score in \[0, 1\]"),

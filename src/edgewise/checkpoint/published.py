@@ -27,10 +27,15 @@ MARKS = (STEM, PROJECTION, HEAD, BOUND, SCALE, POINTS)
 def read(path: Path) -> dict[str, Tensor]:
     """Tensors by published name: `ema.module`, else `model`, else the file itself, without `module.`.
 
-    Nothing in the file is executed. ValueError for a file that would need that, that is cut off, or
-    that holds no tensors by name.
+    Nothing in the file is executed. ValueError for a file that would need that, that is cut off, that
+    holds no tensors by name, or that is the state of a run of ours.
     """
     content = _content(path)
+    if isinstance(content, dict) and {"average", "optimizer"} <= set(content):
+        raise ValueError(
+            f"{path}: the state of a run, from which `edgewise train --resume` goes on; its detectors are "
+            f"{path.with_name('best.safetensors')} and {path.with_name('last.safetensors')}"
+        )
     state = content
     if isinstance(content, dict):
         average = content.get("ema")

@@ -53,7 +53,11 @@ def evaluate(
     if save_thresholds:
         thresholds = metrics.thresholds(detector.class_names, split)
         if thresholds is None:
-            raise ValueError(f"{data}: nothing of the {split} split was found, so no threshold is better")
+            raise ValueError(
+                f"{data}: nothing that was found in the {split} split is right (best F1 0), so no threshold "
+                "is better than another and none is stored; train longer, or give predict a number such as "
+                "0.05"
+            )
         store_thresholds(checkpoint, thresholds)
         say(f"{checkpoint}: {describe(thresholds, detector.class_names)}")
     if out:

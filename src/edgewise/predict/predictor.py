@@ -155,8 +155,9 @@ class Predictor(ABC):
                 raise ValueError(f"threshold {threshold!r}: expected a score in [0, 1] or 'auto'")
             if self.thresholds is None:
                 raise ValueError(
-                    "threshold 'auto': the checkpoint has no stored thresholds; evaluate it with "
-                    "`edgewise evaluate CHECKPOINT DATA --save-thresholds`, or give a number such as 0.5"
+                    "threshold 'auto': the checkpoint has no stored thresholds: it was not validated, or "
+                    "found nothing right there. Give a number such as 0.5; find them with `edgewise evaluate "
+                    "CHECKPOINT DATA --save-thresholds`; where that finds none either, train longer"
                 )
             return self.thresholds.values
         least = np.asarray(threshold, np.float64)
