@@ -54,7 +54,17 @@ def test_an_unknown_key_suggests_the_nearest(values: dict[str, Any], expected: s
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"epochs": 3}, "settings: unknown key epochs; expected one of "),
+        ({"epochs": 3}, "settings: unknown key epochs; did you mean schedule.epochs?"),
+        ({"lr": 3}, "settings: unknown key lr; did you mean optimizer.lr?"),
+        ({"l1_costs": 3}, "settings: unknown key l1_costs; did you mean loss.matching.l1_cost?"),
+        ({"loss.l1_cost": 3}, "settings: unknown key loss.l1_cost; did you mean loss.matching.l1_cost?"),
+        (
+            {"optimizer.learning_rate": 3},
+            "settings: unknown key optimizer.learning_rate; did you mean optimizer.lr?",
+        ),
+        ({"learning_rate": 3}, "settings: unknown key learning_rate; did you mean optimizer.lr?"),
+        ({"optimizer.wd": 3}, "settings: unknown key optimizer.wd; did you mean optimizer.weight_decay?"),
+        ({"xyz": 3}, "settings: unknown key xyz; expected one of schedule, optimizer, "),
         ({"schedule.epoch": 3}, "settings: unknown key schedule.epoch; did you mean schedule.epochs?"),
         ({"optimzer.lr": 3}, "setting optimzer.lr: unknown section optimzer; did you mean optimizer?"),
         (
@@ -104,6 +114,16 @@ def test_unknown_lists_what_is_known_when_nothing_is_near() -> None:
 )
 def test_a_bad_value_says_where_what_and_what_instead(changes: dict[str, Any], expected: str) -> None:
     assert message(TrainConfig().updated, changes).startswith(expected)
+
+
+def test_one_word_is_a_list_of_one() -> None:
+    found = TrainConfig().updated({"freeze": "backbone", "loggers": "wandb"})
+    assert (found.freeze, found.loggers) == (("backbone",), ("wandb",))
+    assert message(TrainConfig().updated, {"freeze": "head", "loggers": "tensorbord"}) == (
+        "settings: freeze.0: Input should be 'backbone', 'encoder' or 'decoder' (given 'head')\n"
+        "settings: loggers.0: Input should be 'tensorboard', 'wandb', 'mlflow' or 'trackio' "
+        "(given 'tensorbord')"
+    )
 
 
 def test_every_bad_key_has_its_line() -> None:

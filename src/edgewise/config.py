@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -22,6 +23,10 @@ from pydantic import (
 
 from edgewise.sizes import check_size
 from edgewise.spelling import unknown
+
+T = TypeVar("T")
+Words = Annotated[tuple[T, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
+"""A list of words; a single one stands for a list of one."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -39,8 +44,22 @@ class Settings(BaseModel):
         if isinstance(values, dict):
             for key in values:
                 if key not in cls.model_fields:
-                    raise ValueError(unknown(str(key), list(cls.model_fields), "key"))
+                    raise ValueError(unknown(str(key), list(cls.model_fields), "key", cls._within_sections()))
         return values
+
+    @classmethod
+    def _within_sections(cls) -> list[str]:
+        """The dotted names of all settings of the sections."""
+        sections = {
+            name: field.annotation
+            for name, field in cls.model_fields.items()
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
+        }
+        return [
+            f"{name}.{one}"
+            for name, section in sections.items()
+            for one in (*section.model_fields, *section._within_sections())
+        ]
 
     def updated(self: S, changes: Mapping[str, Any]) -> S:
         """A checked copy with other values; {"schedule.epochs": 50} reaches into a section.
@@ -330,10 +349,10 @@ class TrainConfig(Settings):
     batch: PositiveInt = 16  # images an update, over all processes and accumulated steps
     accumulate: PositiveInt = 1  # forward and backward passes an update
     repeat_factor: Probability = 0.0  # images with classes rarer than this share are seen more often
-    freeze: tuple[Literal["backbone", "encoder", "decoder"], ...] = ()
+    freeze: Words[Literal["backbone", "encoder", "decoder"]] = ()
     recompute: bool = False  # gradient checkpointing: less memory for a fourth more time
     max_skipped: PositiveInt = 5  # bad steps in a row before the run stops
-    loggers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ("tensorboard",)
+    loggers: Words[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = ("tensorboard",)
     workers: NonNegativeInt = 2
     validate_every: PositiveInt = 1  # epochs
     seed: NonNegativeInt = 0
