@@ -97,8 +97,8 @@ def page(results: dict[str, dict[str, Any]]) -> str:
             HEADER,
             "|" + "---|" * (HEADER.count("|") - 1),
             *(row(name, result) for name, result in results.items()),
-            "\nHeight x width. Start: what `--model` names, else the default of that commit, which was n (fresh",
-            f"weights) before it was dfine-n-scenes. Machine: {'; '.join(sorted(machines))}.\n",
+            "\nHeight x width. Start: what `--model` names, else the default of that commit, which was n,",
+            f"fresh weights, before it was dfine-n-scenes. Machine: {'; '.join(sorted(machines))}.\n",
             *curves,
         ]
     )
