@@ -160,9 +160,14 @@ def test_the_environment_may_name_the_project(tmp_path: Path, monkeypatch: pytes
     assert fake.named("init")[0]["project"] == "cells"
 
 
-def test_tensorboard_takes_back_what_came_after_the_step(tmp_path: Path) -> None:
+def test_tensorboard_takes_back_what_came_after_the_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.summary.writer import event_file_writer
 
+    # Files of one second are read in the order of this process' count of them, as text: 10 before 9.
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
     for first in (0, 2):
         with open_loggers(tmp_path, config("tensorboard"), first, unheard) as logger:
             for step in range(first, first + 4):
