@@ -61,7 +61,8 @@ def settings(size: int, batch: int, **changes: Any) -> TrainConfig:
     return TrainConfig().updated(
         {
             "schedule.epochs": 3,
-            "schedule.plain_epochs": 0,  # all alike
+            "schedule.plain_epochs": 0,  # epochs shall be alike: no other augmentation, no other sizes
+            "augment.multi_scale": 0.0,
             "size": (size, size),
             "batch": batch,
             "workers": 0,
@@ -116,7 +117,7 @@ def epochs(size: int, batch: int, images: int) -> list[dict[str, float]]:
 def peak(size: int, batch: int, changes: dict[str, Any]) -> dict[str, float]:
     """The highest memory of two steps, over what the process has before, and their CPU time."""
     with tempfile.TemporaryDirectory() as folder:
-        run = trained(settings(size, batch, **{"augment.multi_scale": 0.0}, **changes), 2 * batch, folder)
+        run = trained(settings(size, batch, **changes), 2 * batch, folder)
         before, began, steps = resident_mb(), time.process_time(), run.steps()
         next(steps), next(steps)
         highest = highest_mb()
