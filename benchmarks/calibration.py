@@ -37,8 +37,7 @@ from edgewise.evaluation.calibration.pairs import LayerWatch
 from edgewise.evaluation.calibration.plots import DIAGRAMS
 from edgewise.evaluation.calibration.report import Honesty, number, percent
 from edgewise.evaluation.calibration.run import compared
-from edgewise.evaluation.run import evaluate
-from edgewise.sample import Sample
+from edgewise.evaluation.run import Part, evaluate
 
 RESULTS = Path(__file__).parent / "results/calibration"
 COVERED = (*EDGES, "all four")
@@ -50,26 +49,6 @@ COLUMNS = {
     "joint_width": "joint width, px",
     "equal_coverage_width": "where 90 % are held, px",
 }
-
-
-class Part:
-    """Some images of a data set."""
-
-    def __init__(self, whole: Dataset, indices: np.ndarray) -> None:
-        self._whole, self._indices = whole, indices.tolist()
-        self.class_names, self.category_ids = whole.class_names, whole.category_ids
-        self.image_ids = tuple(whole.image_ids[i] for i in self._indices)
-        own = set(self.image_ids)
-        self.annotations = whole.annotations | {
-            "images": [one for one in whole.annotations["images"] if one["id"] in own],
-            "annotations": [one for one in whole.annotations["annotations"] if one["image_id"] in own],
-        }
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._whole[self._indices[index]]
 
 
 @dataclass(frozen=True)
@@ -99,7 +78,7 @@ def measure(
     if halve:
         whole = open_dataset(data, halve)
         order = np.random.default_rng(0).permutation(len(whole))
-        fitting, reporting = (Part(whole, np.sort(part)) for part in np.array_split(order, 2))
+        fitting, reporting = (Part(whole, np.sort(part).tolist()) for part in np.array_split(order, 2))
         parts = (f"half of {halve}", f"the other half of {halve}")
     else:
         fitting, reporting = (open_dataset(data, split) for split in (fit, report))

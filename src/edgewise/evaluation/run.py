@@ -44,6 +44,26 @@ class AnnotatedImages(Protocol):
     def __getitem__(self, index: int, /) -> Sample: ...
 
 
+class Part:
+    """Some images of a data set, by their places in it."""
+
+    def __init__(self, of: AnnotatedImages, places: Sequence[int]) -> None:
+        self._of, self._places = of, places
+        self.class_names, self.category_ids = of.class_names, of.category_ids
+        self.image_ids = tuple(of.image_ids[place] for place in places)
+        own = set(self.image_ids)
+        self.annotations: dict[str, Any] = of.annotations | {
+            "images": [one for one in of.annotations["images"] if one["id"] in own],
+            "annotations": [one for one in of.annotations["annotations"] if one["image_id"] in own],
+        }
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._of[self._places[index]]
+
+
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """Metrics and what they were computed from: one Detections an image, in the dataset's order.

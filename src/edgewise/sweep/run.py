@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +17,15 @@ from edgewise.api import Detector
 from edgewise.data.open import Data
 from edgewise.device import cpu_cores, multiplies_bf16
 from edgewise.evaluation.coco import coco_metrics
-from edgewise.evaluation.run import NO_ROWS, AnnotatedImages, categories_of, coco_rows, labels_of, looked_at
+from edgewise.evaluation.run import (
+    NO_ROWS,
+    AnnotatedImages,
+    Part,
+    categories_of,
+    coco_rows,
+    labels_of,
+    looked_at,
+)
 from edgewise.extras import MissingExtra, require
 from edgewise.optimize import Differs
 from edgewise.predict.layers import LayerPredictor
@@ -34,7 +42,6 @@ from edgewise.runtime.bench import (
     runs,
     turns,
 )
-from edgewise.sample import Sample
 from edgewise.sizes import Size, check_size, pair
 from edgewise.sweep.points import (
     EAGER,
@@ -103,32 +110,18 @@ def sweep(
     return Sweep(run.points(), protocol, tuple(run.notes), stopped)
 
 
-class Drawn:
+class Drawn(Part):
     """Some images of a data set, in its order: `count` at most, always the same."""
 
     def __init__(self, of: AnnotatedImages, count: int) -> None:
         """ValueError where they have no boxes to find."""
         order = np.random.default_rng(SEED).permutation(len(of))
-        self._of, self._places = of, sorted(order[:count].tolist())
-        self.class_names, self.category_ids = of.class_names, of.category_ids
-        self.image_ids = tuple(of.image_ids[place] for place in self._places)
-        kept, every = set(self.image_ids), of.annotations
-        self.annotations: dict[str, Any] = {
-            **every,
-            "images": [one for one in every["images"] if one["id"] in kept],
-            "annotations": [one for one in every["annotations"] if one["image_id"] in kept],
-        }
+        super().__init__(of, sorted(order[:count].tolist()))
         if all(one["iscrowd"] for one in self.annotations["annotations"]):
             raise ValueError(
                 f"no boxes to find in {len(self)} of {len(of)} images; expected annotated ones: take more of "
                 "them, or another split"
             )
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._of[self._places[index]]
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from edgewise.decode import decode
 from edgewise.detections import Detections, Geometry
 from edgewise.evaluation.coco import RECALLS, Metrics, coco_metrics
 from edgewise.evaluation.matching import to_xyxy
-from edgewise.evaluation.run import AnnotatedImages, categories_of, coco_rows
+from edgewise.evaluation.run import AnnotatedImages, Part, categories_of, coco_rows
 from edgewise.recipe import counted
 from edgewise.sample import Sample
 from edgewise.structures import Targets
@@ -194,7 +194,7 @@ def check_ground_truth(
         sample = dataset[index]
         answer = _perfect(sample, dataset.class_names, class_names, decoder, size, split)
         rows.append(coco_rows(answer, sample.image_id, categories))
-    truth, found = _only(dataset, indices), np.concatenate(rows)
+    truth, found = Part(dataset, indices).annotations, np.concatenate(rows)
     metrics = coco_metrics(truth, found)
     wanted = Counter(one["category_id"] for one in truth["annotations"] if not one.get("iscrowd"))
     reached = _reached(found)
@@ -257,17 +257,6 @@ def _chosen(dataset: AnnotatedImages) -> list[int]:
     first = [index_of[image_id] for image_id in (*(one for one, _ in full), *of_class.values())]
     evenly = np.linspace(0, len(dataset) - 1, min(len(dataset), SCORED_IMAGES)).round().astype(int)
     return list(dict.fromkeys([*first, *evenly.tolist()]))[:SCORED_IMAGES]
-
-
-def _only(dataset: AnnotatedImages, indices: Sequence[int]) -> dict[str, Any]:
-    """The annotations of some images."""
-    wanted = {dataset.image_ids[index] for index in indices}
-    whole = dataset.annotations
-    return {
-        "images": [one for one in whole["images"] if one["id"] in wanted],
-        "annotations": [one for one in whole["annotations"] if one["image_id"] in wanted],
-        "categories": whole["categories"],
-    }
 
 
 def _reached(rows: Float[np.ndarray, "M 7"]) -> Counter[int]:
