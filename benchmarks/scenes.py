@@ -60,6 +60,7 @@ STAGES: dict[str, tuple[SceneDataset, dict[str, Any]]] = {
     "fine": (SceneDataset(2360, 11, "train"), FINE),
     "muon": (SceneDataset(5864, 11, "train"), MUON),
     "cosine": (SceneDataset(6400, 13, "train"), MUON | {"schedule.epochs": 4, "schedule.flat": 0.4}),
+    "long": (SceneDataset(15000, 14, "train"), MUON | {"schedule.epochs": 2, "schedule.flat": 0.4}),
 }
 QUERIES = 100  # in all stages but the first: a scene has six objects at most
 

@@ -17,7 +17,7 @@ from edgewise.cli.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results/speed"
 KEYS = ("wall_s", "cpu_s")
-PEERS = ("transformers", "pillow", "numpy", "scipy", "onnxruntime", "openvino")
+PEERS = ("transformers", "pillow", "numpy", "scipy", "onnxruntime", "openvino", "pycocotools", "hotcoco")
 
 
 class Clock:
