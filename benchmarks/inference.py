@@ -10,6 +10,7 @@ engines are made by name, since random weights find nothing that it could compar
 """
 
 import tempfile
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from peer import our_model, their_model
 from speed import RESULTS, Clock, Run, alternated, facts, medians, stacked_bars, times_faster, write
+from torch import Tensor, nn
 
 from edgewise import Detector
 from edgewise.classes import COCO
@@ -32,6 +34,32 @@ from edgewise.recipe import counted
 from edgewise.runtime import engines as plain
 
 THEIRS, PLAIN = "transformers fp32", "plain OpenVINO export, bf16"
+
+
+class Outputs(nn.Module):
+    """What a graph of the peer holds: its logits and boxes."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        output = self.model(pixel_values=images)
+        return output.logits, output.pred_boxes
+
+
+def peer_session(model: nn.Module, image: Tensor, threads: int, path: Path) -> Callable[[], Any]:
+    """onnxruntime on what torch's exporter makes of the peer by itself."""
+    import onnxruntime
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the workings of torch.export
+        torch.onnx.export(Outputs(model), (image,), path, dynamo=True, opset_version=18, verbose=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    (name,) = (one.name for one in session.get_inputs())
+    return partial(session.run, None, {name: image.numpy()})
 
 
 def once(run: Callable[[], Any]) -> Run:
@@ -83,6 +111,7 @@ def variants(size: str, side: int, threads: int, folder: Path) -> dict[str, Run]
     session = plain.OnnxEngine(onnx, device="cpu", threads=threads)
     found: dict[str, Callable[[], Any]] = {
         THEIRS: peer,
+        "its own ONNX export, onnxruntime": peer_session(theirs, tensor, threads, folder / "peer.onnx"),
         "edgewise, eager fp32": eager,
         "plain ONNX export, onnxruntime": partial(session, {"images": image}),
     }

@@ -129,7 +129,7 @@ def curves(rows: Mapping[str, Mapping[int, float]], title: str, xlabel: str, yla
     for name, values in rows.items():
         axes.plot(list(values), list(values.values()), "o-", label=name)
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel, xscale="log", yscale="log")
-    ticks = list(next(iter(rows.values())))
+    ticks = sorted({one for values in rows.values() for one in values})
     axes.set_xticks(ticks, [str(one) for one in ticks])
     axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)

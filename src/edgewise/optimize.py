@@ -31,6 +31,7 @@ from edgewise.predict.sources import expand, load
 from edgewise.preprocess import resize
 from edgewise.runtime.base import BaseDetector
 from edgewise.runtime.detector import OF_WEIGHTS
+from edgewise.runtime.engines import LATENCY, UNPINNED
 from edgewise.sizes import Size, check_size, pair
 from edgewise.spelling import unknown
 
@@ -92,7 +93,7 @@ class OpenVinoEngine(Engine):
         openvino = require("openvino", "openvino")
         self.name = f"openvino {openvino.__version__.split('-')[0]}"
         core, hints = openvino.Core(), ("bf16" if precision == "bf16" else "f32", "f32")
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+        settings = LATENCY | UNPINNED | {"INFERENCE_NUM_THREADS": threads}
         compiled = (
             core.compile_model(graph, "CPU", settings | {"INFERENCE_PRECISION_HINT": hint})
             for graph, hint in zip(graphs, hints, strict=True)

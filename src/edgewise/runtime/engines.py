@@ -83,6 +83,10 @@ class OnnxEngine(Engine):
         return dict(zip(self._names, self._session.run(self._names, dict(inputs)), strict=True))
 
 
+LATENCY = {"PERFORMANCE_HINT": "LATENCY"}
+UNPINNED = {"ENABLE_CPU_PINNING": False}  # processes with a thread each would all sit on the first core
+
+
 class OpenVinoEngine(Engine):
     """OpenVINO; needs the extra `openvino`."""
 
@@ -105,7 +109,9 @@ class OpenVinoEngine(Engine):
         if device.split(".")[0] not in core.available_devices:
             found = ", ".join(core.available_devices).lower()
             raise ValueError(f"device {device.lower()!r}: this openvino has {found}")
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+        settings: dict[str, Any] = LATENCY | {"INFERENCE_PRECISION_HINT": precision}
+        if device == "CPU":
+            settings |= UNPINNED
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
