@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import cyclopts
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from peer import our_model, their_model
-from speed import RESULTS, Clock, Run, alternated, facts, medians, stacked_bars, times_faster, write
+from speed import RESULTS, Clock, Run, alternated, facts, medians, times_faster, write
 from torch import Tensor, nn
 
 from edgewise import Detector
@@ -49,12 +50,12 @@ class Outputs(nn.Module):
 
 
 def peer_session(model: nn.Module, image: Tensor, threads: int, path: Path) -> Callable[[], Any]:
-    """onnxruntime on what torch's exporter makes of the peer by itself."""
+    """onnxruntime on what torch makes of the peer by itself: its older exporter; the newer one cannot."""
     import onnxruntime
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the workings of torch.export
-        torch.onnx.export(Outputs(model), (image,), path, dynamo=True, opset_version=18, verbose=False)
+        torch.onnx.export(Outputs(model), (image,), path, dynamo=False, opset_version=17)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -94,7 +95,7 @@ def variants(size: str, side: int, threads: int, folder: Path) -> dict[str, Run]
     pixels = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
     image = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32) / 255
     tensor, theirs = torch.from_numpy(image), their_model(size).eval()
-    artifact = describe(detector.checkpoint(), head="raw")
+    artifact = describe(detector.checkpoint(), head="raw", sampler="native")
     onnx, xml = folder / f"{size}.onnx", folder / f"{size}.xml"
     TARGETS["onnx"].write(detector.model, artifact, onnx)
     convert(onnx, artifact, xml)
@@ -123,13 +124,34 @@ def variants(size: str, side: int, threads: int, folder: Path) -> dict[str, Run]
     return {name: once(run) for name, run in found.items()}
 
 
+def plot(sizes: dict[str, Any], title: str, path: Path) -> None:
+    """A column a size, a bar an engine."""
+    names = list(next(iter(sizes.values())))
+    shape = (2.5 + 2 * len(sizes), 1 + 0.3 * len(names))
+    figure, columns = plt.subplots(
+        1, len(sizes), figsize=shape, sharey=True, squeeze=False, layout="constrained"
+    )
+    for axes, (size, engines) in zip(columns[0], sizes.items(), strict=True):
+        values = [1e3 * engines[name]["wall_s"]["median"] for name in names]
+        bars = axes.barh(names, values, color=["C0" if "edgewise" in name else "0.7" for name in names])
+        faster = [engines[name]["times_faster"]["wall_s"] for name in names]
+        axes.bar_label(
+            bars, [f"{ms:.0f}, {ratio:.1f}x" for ms, ratio in zip(values, faster, strict=True)], padding=3
+        )
+        axes.set(title=size, xlabel="ms, medians", xlim=(0, 1.6 * max(values)))
+        axes.spines[["top", "right"]].set_visible(False)
+    columns[0, 0].invert_yaxis()
+    figure.suptitle(title)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
 def main(
     *sizes: str, side: int = 640, threads: int = 2, repeats: int = 15, out: Path = RESULTS / "inference.json"
 ) -> None:
     """SIZES in turn: n, s, m, l, x."""
     torch.set_num_threads(threads)
     result: dict[str, Any] = {"facts": facts(), "side": side, "repeats": repeats, "sizes": {}}
-    bars = {}
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             times = alternated(variants(size, side, threads, Path(folder)), repeats, warm=2)
@@ -142,11 +164,11 @@ def main(
             result["sizes"][size][name] = parts["total"] | compared
             wall, (real, own) = 1e3 * medians(parts)["wall_s"], compared["times_faster"].values()
             print(f"  {name:32} {wall:8.1f} ms, {real:.2f}x, of the processor {own:.2f}x", flush=True)
-            bars[f"{size}, {name}"] = {"engine": wall}
     result["load_after"] = facts()["load"]
     write(result, out)
-    title = f"One image of {side}x{side}, {counted(threads, 'thread')}"
-    stacked_bars(bars, title, "milliseconds, medians", out.with_suffix(".png"))
+    plot(
+        result["sizes"], f"One image of {side}x{side}, {counted(threads, 'thread')}", out.with_suffix(".png")
+    )
 
 
 if __name__ == "__main__":

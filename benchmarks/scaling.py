@@ -155,7 +155,8 @@ def main(
     write(result, out)
     for axis, named in rows.items():
         title = f"One image by {axis}, {counted(threads, 'thread')}"
-        curves(named, title, axis, "seconds an image", out.with_name(f"{out.stem}_{axis}.png"))
+        named = {name: {x: 1e3 * y for x, y in values.items()} for name, values in named.items()}
+        curves(named, title, axis, "milliseconds an image", out.with_name(f"{out.stem}_{axis}.png"))
 
 
 if __name__ == "__main__":

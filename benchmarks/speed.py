@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.ticker import NullLocator
 
 from edgewise.cli.provenance import provenance
 
@@ -131,7 +132,7 @@ def curves(rows: Mapping[str, Mapping[int, float]], title: str, xlabel: str, yla
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel, xscale="log", yscale="log")
     ticks = sorted({one for values in rows.values() for one in values})
     axes.set_xticks(ticks, [str(one) for one in ticks])
-    axes.minorticks_off()
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
