@@ -98,7 +98,8 @@ def page(results: dict[str, dict[str, Any]]) -> str:
             "|" + "---|" * (HEADER.count("|") - 1),
             *(row(name, result) for name, result in results.items()),
             "\nHeight x width. Start: what `--model` names, else the default of that commit, which was n,",
-            f"fresh weights, before it was dfine-n-scenes (here without its stage `long`). Machine: {'; '.join(sorted(machines))}.\n",
+            "fresh weights, before it was dfine-n-scenes (here without its stage `long`). "
+            f"Machine: {'; '.join(sorted(machines))}.\n",
             *curves,
         ]
     )
