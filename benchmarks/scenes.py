@@ -70,7 +70,7 @@ app = cyclopts.App(help=__doc__)
 
 @app.command
 def train(*, start: Path, out: Path = Path("runs/scenes"), resume: bool = False) -> None:
-    """Trains from START, calibrates, and writes OUT/scenes.safetensors; the last stage's rate falls."""
+    """Trains from START, calibrates, and writes OUT/scenes.safetensors; the last two stages' rates fall."""
     torch.set_num_threads(1)
     for stage, (scenes, changes) in STAGES.items():
         folder = out / stage
