@@ -25,7 +25,6 @@ import numpy as np
 
 from edgewise.api import Detector
 from edgewise.calibration import Source
-from edgewise.data.dataset import Dataset
 from edgewise.data.open import open_dataset
 from edgewise.edges import EDGES
 from edgewise.evaluation.calibration import metrics as m
@@ -37,7 +36,7 @@ from edgewise.evaluation.calibration.pairs import LayerWatch
 from edgewise.evaluation.calibration.plots import DIAGRAMS
 from edgewise.evaluation.calibration.report import Honesty, number, percent
 from edgewise.evaluation.calibration.run import compared
-from edgewise.evaluation.run import Part, evaluate
+from edgewise.evaluation.run import AnnotatedImages, Part, evaluate
 
 RESULTS = Path(__file__).parent / "results/calibration"
 COVERED = (*EDGES, "all four")
@@ -73,8 +72,8 @@ def measure(
     if not checkpoints:
         raise SystemExit("name at least one checkpoint")
     folder = out or RESULTS / name
-    fitting: Dataset | Part
-    reporting: Dataset | Part
+    fitting: AnnotatedImages
+    reporting: AnnotatedImages
     if halve:
         whole = open_dataset(data, halve)
         order = np.random.default_rng(0).permutation(len(whole))
@@ -94,11 +93,11 @@ def measure(
     print(text)
 
 
-def of_checkpoint(path: Path, fitting: Dataset | Part, reporting: Dataset | Part, split: str) -> Found:
+def of_checkpoint(path: Path, fitting: AnnotatedImages, reporting: AnnotatedImages, split: str) -> Found:
     """Without the calibration it may have; pairs from its own thresholds on, or from 0.5."""
     bare = Detector.from_pretrained(path).uncalibrated()
 
-    def seen(dataset: Dataset | Part) -> tuple[LayerWatch, float]:
+    def seen(dataset: AnnotatedImages) -> tuple[LayerWatch, float]:
         enough = bare.enough(dataset)
         watch = LayerWatch(dataset, bare.predictor().predict_layers, enough, enough)
         return watch, evaluate(dataset, watch.predict, watch=watch.add, progress=True).metrics.ap
