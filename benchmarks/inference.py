@@ -49,13 +49,13 @@ class Outputs(nn.Module):
         return output.logits, output.pred_boxes
 
 
-def peer_session(model: nn.Module, image: Tensor, threads: int, path: Path) -> Callable[[], Any]:
+def peer_session(size: str, image: Tensor, threads: int, path: Path) -> Callable[[], Any]:
     """onnxruntime on what torch makes of the peer by itself: its older exporter; the newer one cannot."""
     import onnxruntime
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the workings of torch.export
-        torch.onnx.export(Outputs(model), (image,), path, dynamo=False, opset_version=17)
+        torch.onnx.export(Outputs(their_model(size).eval()), (image,), path, dynamo=False, opset_version=17)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -112,7 +112,7 @@ def variants(size: str, side: int, threads: int, folder: Path) -> dict[str, Run]
     session = plain.OnnxEngine(onnx, device="cpu", threads=threads)
     found: dict[str, Callable[[], Any]] = {
         THEIRS: peer,
-        "its own ONNX export, onnxruntime": peer_session(theirs, tensor, threads, folder / "peer.onnx"),
+        "its own ONNX export, onnxruntime": peer_session(size, tensor, threads, folder / "peer.onnx"),
         "edgewise, eager fp32": eager,
         "plain ONNX export, onnxruntime": partial(session, {"images": image}),
     }

@@ -92,6 +92,7 @@ def facts() -> dict[str, Any]:
     return provenance() | {
         "date": date.today().isoformat(),
         "threads": torch.get_num_threads(),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "by default: waiting threads spin"),
         "bf16": bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()),
         "load": [round(one, 2) for one in os.getloadavg()],
         **{name: metadata.version(name) for name in PEERS if name in installed},

@@ -173,7 +173,7 @@ def bench(
     ]
     protocol = {
         "threads": threads or "each engine's default",
-        "warm-up": f"{WARM_UP} turns",
+        "warm-up": f"{WARM_UP} turns, and a run before each that counts",
         "repeats": repeats,
         "turns": "all detectors in each turn, in another order every time; medians, quartiles in brackets",
         "images": f"{len(images)} of {'the data' if dataset is not None else 'noise, 480x640'}; whole way: "
@@ -236,12 +236,16 @@ def alternating(detectors: Sequence[Runs], repeats: int) -> list[dict[str, list[
 
 
 def turns(detectors: Sequence[Runs], repeats: int) -> Iterator[list[dict[str, list[float]]]]:
-    """After each turn what `alternating` gives so far; the first turns, which warm up, do not count."""
+    """After each turn what `alternating` gives so far; the first turns, which warm up, do not count.
+
+    Nor does one run before each: an engine may prepare itself anew for another number of images.
+    """
     rng = np.random.default_rng(0)
     taken: list[dict[str, list[float]]] = [{name: [] for name in one} for one in detectors]
     for turn in range(-WARM_UP, repeats):
         for place in rng.permutation(len(detectors)).tolist():
             for name, run in detectors[place].items():
+                run()
                 start = perf_counter()
                 run()
                 if turn >= 0:
