@@ -1,5 +1,6 @@
 """The fastest engine there is: what is chosen, that it says the same, and what happens without it."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -208,3 +209,26 @@ def test_one_size_and_no_weights(detector: Detector) -> None:
         getattr(fast, "train")  # noqa: B009
     assert not hasattr(fast, "nonsense")
     assert default_cache().name == "edgewise"
+
+
+INTERRUPTED = """
+import signal
+from openvino import Model, opset13
+from edgewise.optimize import OpenVinoEngine
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background is without
+pixels = opset13.parameter([1])
+graph = Model([opset13.relu(pixels)], [pixels])
+engines = [OpenVinoEngine((graph, graph), "fp32", 1) for _ in range(2)]
+while engines:
+    del engines[0]
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_after_several_engines_is_an_interrupt() -> None:
+    """Where each had a Core of its own, it was a segmentation fault."""
+    run = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "interrupted\n"), run.stderr

@@ -31,7 +31,7 @@ from edgewise.predict.sources import expand, load
 from edgewise.preprocess import resize
 from edgewise.runtime.base import BaseDetector
 from edgewise.runtime.detector import OF_WEIGHTS
-from edgewise.runtime.engines import LATENCY, UNPINNED
+from edgewise.runtime.engines import LATENCY, UNPINNED, openvino_core
 from edgewise.sizes import Size, check_size, pair
 from edgewise.spelling import unknown
 
@@ -92,7 +92,7 @@ class OpenVinoEngine(Engine):
     def __init__(self, graphs: Graphs, precision: Fast, threads: int) -> None:
         openvino = require("openvino", "openvino")
         self.name = f"openvino {openvino.__version__.split('-')[0]}"
-        core, hints = openvino.Core(), ("bf16" if precision == "bf16" else "f32", "f32")
+        core, hints = openvino_core(), ("bf16" if precision == "bf16" else "f32", "f32")
         settings = LATENCY | UNPINNED | {"INFERENCE_NUM_THREADS": threads}
         compiled = (
             core.compile_model(graph, "CPU", settings | {"INFERENCE_PRECISION_HINT": hint})
@@ -324,7 +324,7 @@ def _openvino(order: _Order, kind: Fast) -> tuple[OpenVinoEngine, tuple[Path, Pa
     paths = cached_paths(order)
     if all(one.is_file() for one in files(paths)):
         try:
-            maps, decoder = (openvino.Core().read_model(path) for path in paths)
+            maps, decoder = (openvino_core().read_model(path) for path in paths)
             return OpenVinoEngine((maps, decoder), kind, order.threads), paths
         except RuntimeError:  # damaged, which is all that can be said: it is made anew
             forget(paths)

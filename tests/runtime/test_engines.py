@@ -87,6 +87,7 @@ def test_endings() -> None:
 INTERRUPTED = """
 import signal, sys
 from edgewise.runtime.engines import load_engine
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background is without
 engines = [load_engine(path) for path in sys.argv[1:]]
 while engines:
     del engines[0]
