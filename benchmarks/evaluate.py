@@ -10,14 +10,15 @@ duplicates. Both must give the same twelve numbers, or the benchmark stops.
 
 import contextlib
 import io
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cyclopts
 import numpy as np
-from speed import RESULTS, Clock, alternated, curves, facts, medians, times_faster, write
+from speed import RESULTS, alternated, curves, facts, medians, once, times_faster, walls, write
 
-from edgewise.evaluation.coco import Metrics, coco_metrics
+from edgewise.evaluation.coco import coco_metrics
 
 COUNTS = (100, 500, 1000, 5000)
 THEIRS, OURS = "pycocotools", "edgewise"
@@ -51,7 +52,7 @@ def drawn(images: int) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def theirs(annotations: dict[str, Any], rows: np.ndarray) -> list[float]:
-    """The twelve numbers, -1 where undefined."""
+    """The twelve numbers of pycocotools, -1 where undefined."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -66,8 +67,9 @@ def theirs(annotations: dict[str, Any], rows: np.ndarray) -> list[float]:
     return [float(one) for one in evaluator.stats]
 
 
-def twelve(metrics: Metrics) -> list[float]:
-    """In the order of pycocotools."""
+def ours(annotations: dict[str, Any], rows: np.ndarray) -> list[float]:
+    """The same in their order, NaN where undefined."""
+    metrics = coco_metrics(annotations, rows)
     sizes = ("small", "medium", "large")
     names = ["ap", "ap50", "ap75", *(f"ap_{one}" for one in sizes), "ar1", "ar10", "ar100"]
     return [getattr(metrics, name) for name in [*names, *(f"ar_{one}" for one in sizes)]]
@@ -77,21 +79,13 @@ def main(*counts: int, repeats: int = 5, out: Path = RESULTS / "evaluate.json") 
     """COUNTS are images, by default from 100 to 5,000."""
     result: dict[str, Any] = {"facts": facts(), "detections_an_image": FOUND, "images": {}}
     for count in counts or COUNTS:
-        annotations, rows = drawn(count)
-        said: dict[str, list[float]] = {}
-
-        def peer(clock: Clock, annotations: Any = annotations, rows: Any = rows, said: Any = said) -> None:
-            said[THEIRS] = theirs(annotations, rows)
-            clock.lap("metrics")
-
-        def ours(clock: Clock, annotations: Any = annotations, rows: Any = rows, said: Any = said) -> None:
-            said[OURS] = twelve(coco_metrics(annotations, rows))
-            clock.lap("metrics")
-
-        times = alternated({THEIRS: peer, OURS: ours}, repeats)
+        given = drawn(count)
+        work = {THEIRS: partial(theirs, *given), OURS: partial(ours, *given)}
+        said = {name: compute() for name, compute in work.items()}  # which warms up
         apart = float(np.abs(np.nan_to_num(said[OURS], nan=-1) - said[THEIRS]).max())
         if not apart <= 1e-9:
             raise SystemExit(f"{count} images: the twelve numbers differ by up to {apart:.2g}: {said}")
+        times = alternated({name: once(one, "metrics") for name, one in work.items()}, repeats, warm=0)
         ratio = times_faster(times[THEIRS], times[OURS])
         result["images"][count] = {"parts": times, "times_faster": ratio, "numbers_apart": apart}
         print(
@@ -101,13 +95,8 @@ def main(*counts: int, repeats: int = 5, out: Path = RESULTS / "evaluate.json") 
         )
     result["load_after"] = facts()["load"]
     write(result, out)
-    rows_of = {
-        name: {count: medians(one["parts"][name])["wall_s"] for count, one in result["images"].items()}
-        for name in (THEIRS, OURS)
-    }
-    curves(
-        rows_of, f"COCO's numbers, {FOUND} detections an image", "images", "seconds", out.with_suffix(".png")
-    )
+    title = f"COCO's numbers, {FOUND} detections an image"
+    curves(walls(result["images"]), title, "images", "seconds", out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -21,12 +21,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from peer import our_model, their_model
-from speed import RESULTS, Clock, Run, alternated, facts, medians, times_faster, write
+from speed import PRECISIONS, RESULTS, Run, alternated, facts, medians, once, times_faster, write
 from torch import Tensor, nn
 
 from edgewise import Detector
 from edgewise.classes import COCO
-from edgewise.device import multiplies_bf16
 from edgewise.export import TARGETS
 from edgewise.export.describe import describe
 from edgewise.export.openvino import convert
@@ -54,23 +53,13 @@ def peer_session(size: str, image: Tensor, threads: int, path: Path) -> Callable
     import onnxruntime
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the workings of torch.export
+        warnings.simplefilter("ignore")  # of the workings of the exporter
         torch.onnx.export(Outputs(their_model(size).eval()), (image,), path, dynamo=False, opset_version=17)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     (name,) = (one.name for one in session.get_inputs())
     return partial(session.run, None, {name: image.numpy()})
-
-
-def once(run: Callable[[], Any]) -> Run:
-    """One forward pass as a variant."""
-
-    def timed(clock: Clock) -> None:
-        run()
-        clock.lap("engine")
-
-    return timed
 
 
 def detector_of(size: str, side: int) -> Detector:
@@ -81,9 +70,13 @@ def detector_of(size: str, side: int) -> Detector:
     return made
 
 
-def own_engines(detector: Detector, threads: int) -> dict[str, Engine]:
+def noise(images: int, side: int) -> np.ndarray:
+    """Pixels uint8 [images, side, side, 3]."""
+    return np.random.default_rng(0).integers(0, 256, (images, side, side, 3), np.uint8)
+
+
+def own_engines(detector: Detector, threads: int, kinds: tuple[Fast, ...] = PRECISIONS) -> dict[str, Engine]:
     """What `optimize` may take, by name."""
-    kinds: tuple[Fast, ...] = ("fp32", "bf16") if multiplies_bf16() else ("fp32",)
     graphs = converted(detector.model, detector.config.size)
     found: dict[str, Engine] = {f"torch {kind}": TorchEngine(detector.model, kind) for kind in kinds}
     return found | {f"OpenVINO {kind}": OpenVinoEngine(graphs, kind, threads) for kind in kinds}
@@ -92,14 +85,13 @@ def own_engines(detector: Detector, threads: int) -> dict[str, Engine]:
 def variants(size: str, side: int, threads: int, folder: Path) -> dict[str, Run]:
     """Each engine's forward pass of the same noise, by name."""
     detector = detector_of(size, side)
-    pixels = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
+    pixels = noise(1, side)
     image = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32) / 255
     tensor, theirs = torch.from_numpy(image), their_model(size).eval()
     artifact = describe(detector.checkpoint(), head="raw", sampler="native")
     onnx, xml = folder / f"{size}.onnx", folder / f"{size}.xml"
     TARGETS["onnx"].write(detector.model, artifact, onnx)
     convert(onnx, artifact, xml)
-    kinds = {"fp32": "f32"} | ({"bf16": "bf16"} if multiplies_bf16() else {})
 
     @torch.inference_mode()
     def peer() -> Any:
@@ -116,12 +108,12 @@ def variants(size: str, side: int, threads: int, folder: Path) -> dict[str, Run]
         "edgewise, eager fp32": eager,
         "plain ONNX export, onnxruntime": partial(session, {"images": image}),
     }
-    for kind, hint in kinds.items():
-        export = plain.OpenVinoEngine(xml, threads=threads, precision=hint)
+    for kind in PRECISIONS:
+        export = plain.OpenVinoEngine(xml, threads=threads, precision="bf16" if kind == "bf16" else "f32")
         found[f"plain OpenVINO export, {kind}"] = partial(export, {"images": image})
     for name, engine in own_engines(detector, threads).items():
         found[f"edgewise, {name}"] = partial(engine, pixels)
-    return {name: once(run) for name, run in found.items()}
+    return {name: once(run, "engine") for name, run in found.items()}
 
 
 def plot(sizes: dict[str, Any], title: str, path: Path) -> None:
@@ -166,9 +158,8 @@ def main(
             print(f"  {name:32} {wall:8.1f} ms, {real:.2f}x, of the processor {own:.2f}x", flush=True)
     result["load_after"] = facts()["load"]
     write(result, out)
-    plot(
-        result["sizes"], f"One image of {side}x{side}, {counted(threads, 'thread')}", out.with_suffix(".png")
-    )
+    title = f"One image of {side}x{side}, {counted(threads, 'thread')}"
+    plot(result["sizes"], title, out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 import cyclopts
 import torch
 from peer import drawn, our_model, their_labels, their_matching, their_model
-from speed import RESULTS, Clock, Run, alternated, curves, facts, medians, times_faster, write
+from speed import RESULTS, Clock, Run, alternated, curves, facts, medians, times_faster, walls, write
 from torch import Tensor
 
 from edgewise.config import TrainConfig
@@ -113,16 +113,8 @@ def main(
         print(f"{count} boxes: {said}", flush=True)
     result["load_after"] = facts()["load"]
     write(result, out)
-    rows = {
-        name: {
-            count: medians(one["parts"][name])["wall_s"]
-            for count, one in result["boxes"].items()
-            if name in one["parts"]
-        }
-        for name in (THEIRS, OURS)
-    }
     title = f"Matching and losses with their gradients: {images} images, {counted(threads, 'thread')}"
-    curves(rows, title, "boxes an image", "seconds, medians", out.with_suffix(".png"))
+    curves(walls(result["boxes"]), title, "boxes an image", "seconds, medians", out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -7,22 +7,18 @@ tensors alive then, and CPU seconds a step, which other work on the machine hard
 memory of two steps in a fresh process, plain, with `recompute` and with `accumulate`.
 """
 
-import argparse
 import gc
 import json
-import platform
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cyclopts
 import numpy as np
 import torch
-from speed import highest_mb
+from speed import RESULTS, facts, fresh, highest_mb, resident_mb, write
 
 from edgewise.config import TrainConfig
 from edgewise.model import DFine
@@ -77,11 +73,6 @@ def trained(config: TrainConfig, images: int, folder: str) -> Trainer:
     return Trainer(DFine(trainable(preset("n", 3))), Crowds(images, config.size[0]), config, Path(folder))
 
 
-def resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1e6
-
-
 def tensors() -> int:
     gc.collect()
     return sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects())
@@ -124,43 +115,17 @@ def peak(size: int, batch: int, changes: dict[str, Any]) -> dict[str, float]:
         return {"mb": round(highest - before), "cpu_s_a_step": round((time.process_time() - began) / 2, 2)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--size", type=int, default=320)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--images", type=int, default=32)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--peak", type=json.loads)  # of this very process, under these changes of settings
-    given = parser.parse_args()
-    if given.peak is not None:
-        print(json.dumps(peak(given.size, given.batch, given.peak)))
-        return
-    result: dict[str, Any] = {
-        "size": given.size,
-        "batch": given.batch,
-        "images": given.images,
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-        "epochs": epochs(given.size, given.batch, given.images),
-        "peak": {},
-    }
-    for changes in ({}, {"recompute": True}, {"accumulate": given.batch}):
-        words = [
-            __file__,
-            "--size",
-            str(given.size),
-            "--batch",
-            str(given.batch),
-            "--peak",
-            json.dumps(changes),
-        ]
-        out = subprocess.run([sys.executable, *words], check=True, capture_output=True, text=True).stdout
-        result["peak"][json.dumps(changes)] = json.loads(out)
-        print(changes, out, flush=True)
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+def main(
+    *, size: int = 320, batch: int = 4, images: int = 32, out: Path = RESULTS.parent / "memory.json"
+) -> None:
+    """IMAGES in all, of SIZE x SIZE, BATCH of them a step."""
+    result: dict[str, Any] = {"facts": facts(), "size": size, "batch": batch, "images": images}
+    result |= {"epochs": epochs(size, batch, images), "peak": {}}
+    for changes in ({}, {"recompute": True}, {"accumulate": batch}):
+        result["peak"][json.dumps(changes)] = found = fresh(peak, size, batch, changes)
+        print(changes, found, flush=True)
+    write(result, out)
 
 
 if __name__ == "__main__":
-    main()
+    cyclopts.run(main)

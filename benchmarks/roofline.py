@@ -24,14 +24,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from peer import our_model
-from speed import RESULTS, Clock, Run, alternated, facts, write
+from speed import PRECISIONS, RESULTS, Clock, Run, alternated, facts, write
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, sdpa_flop_count
 
-from edgewise.device import cpu_cores, multiplies_bf16
+from edgewise.device import cpu_cores
 from edgewise.model.counts import flops as torch_flops
 from edgewise.model.fast import FastForm
 from edgewise.recipe import counted
@@ -468,8 +468,7 @@ def main(
 ) -> None:
     """SIZE is n, s, m, l or x; THREADS are one and all cores."""
     counts = threads or tuple(dict.fromkeys((1, cpu_cores())))
-    kinds = ("fp32", "bf16") if multiplies_bf16() else ("fp32",)
-    forms = {kind: FastForm(our_model(size), KINDS[kind]) for kind in kinds}
+    forms = {kind: FastForm(our_model(size), KINDS[kind]) for kind in PRECISIONS}
     pixels = torch.randint(
         256, (1, side, side, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )

@@ -10,7 +10,6 @@ an image of all they did together.
 """
 
 import multiprocessing as mp
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -19,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import cyclopts
-import numpy as np
 import torch
-from inference import detector_of, own_engines
-from speed import RESULTS, Clock, Run, alternated, curves, facts, medians, write
+from inference import detector_of, noise, own_engines
+from speed import PRECISIONS, RESULTS, Run, alternated, curves, facts, medians, once, write
 
 from edgewise.api import Detector
 from edgewise.optimize import Engine
@@ -34,83 +32,76 @@ Case = tuple[int, str]  # what varies, and the engine
 
 
 def fastest(detector: Detector, threads: int) -> dict[str, Engine]:
-    """Of torch and of OpenVINO the last of its precisions: bf16 where the processor has it."""
-    return {name.split()[0]: engine for name, engine in own_engines(detector, threads).items()}
+    """torch and OpenVINO, in bf16 where the processor has it."""
+    found = own_engines(detector, threads, PRECISIONS[-1:])
+    return {name.split()[0]: engine for name, engine in found.items()}
 
 
-def noise(images: int, side: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (images, side, side, 3), np.uint8)
-
-
-def timed(engine: Engine, pixels: np.ndarray) -> Run:
-    def run(clock: Clock) -> None:
-        engine(pixels)
-        clock.lap("engine")
-
-    return run
+def timed(engine: Engine, images: int, side: int) -> Run:
+    return once(partial(engine, noise(images, side)), "engine")
 
 
 def varied(axis: str, size: str, side: int, threads: int) -> dict[Case, Run]:
     """One axis but that of processes, each case a variant."""
     detector = detector_of(size, side)
-    decoder = detector.config.decoder
+    depth = detector.config.decoder.num_layers
     if axis == "batch":
         engines = fastest(detector, threads)
-        return {(n, name): timed(one, noise(n, side)) for n in BATCHES for name, one in engines.items()}
+        return {(n, name): timed(one, n, side) for n in BATCHES for name, one in engines.items()}
     made: dict[int, Callable[[], Detector]] = {
         "side": {one: partial(detector_of, size, one) for one in SIDES},
         "queries": {one: partial(detector.at, queries=one) for one in QUERIES},
-        "layers": {one: partial(detector.at, layers=one) for one in range(1, decoder.num_layers + 1)},
+        "layers": {one: partial(detector.at, layers=one) for one in range(1, depth + 1)},
     }[axis]
     return {
-        (value, name): timed(engine, noise(1, value if axis == "side" else side))
+        (value, name): timed(engine, 1, value if axis == "side" else side)
         for value, make in made.items()
         for name, engine in fastest(make(), threads).items()
     }
 
 
 def worker(pipe: Connection, size: str, side: int, threads: int) -> None:
-    """Does IMAGES with an engine each time it is named; None ends it."""
+    """Says the names of its engines, and does IMAGES with one each time it is named; None ends it."""
     torch.set_num_threads(threads)
     engines, pixels = fastest(detector_of(size, side), threads), noise(1, side)
     pipe.send(list(engines))
     while (name := pipe.recv()) is not None:
-        before = time.process_time()
         for _ in range(IMAGES):
             engines[name](pixels)
-        pipe.send(time.process_time() - before)
+        pipe.send(name)
 
 
 @contextmanager
-def workers(count: int, size: str, side: int, threads: int) -> Iterator[list[Connection]]:
+def workers(count: int, size: str, side: int, threads: int) -> Iterator[dict[str, Run]]:
+    """Engine → a turn of so many processes at once."""
     context = mp.get_context("spawn")
-    started = []
-    for _ in range(count):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=worker, args=(theirs, size, side, threads), daemon=True)
-        process.start()
-        started.append((process, ours))
+    processes, pipes = [], []
     try:
-        for _, pipe in started:
-            pipe.recv()
-        yield [pipe for _, pipe in started]
-        for process, pipe in started:
+        for _ in range(count):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=worker, args=(theirs, size, side, threads), daemon=True)
+            process.start()
+            theirs.close()  # the worker alone has it: its end is an error here, and no waiting
+            processes.append(process)
+            pipes.append(ours)
+        names, *_ = [pipe.recv() for pipe in pipes]
+        yield {name: together(pipes, name) for name in names}
+        for process, pipe in zip(processes, pipes, strict=True):
             pipe.send(None)
             process.join()
     finally:
-        for process, _ in started:
+        for process in processes:
             process.terminate()
 
 
 def together(pipes: list[Connection], name: str) -> Run:
-    def run(clock: Clock) -> None:
+    def work() -> None:
         for pipe in pipes:
             pipe.send(name)
         for pipe in pipes:
             pipe.recv()
-        clock.lap("engine")
 
-    return run
+    return once(work, "engine")
 
 
 def measured(axis: str, size: str, side: int, threads: int, repeats: int) -> dict[str, dict[int, float]]:
@@ -120,8 +111,8 @@ def measured(axis: str, size: str, side: int, threads: int, repeats: int) -> dic
             runs: dict[Case, Run] = {}
             for count in range(1, threads + 1):
                 if threads % count == 0:
-                    pipes = stack.enter_context(workers(count, size, side, threads // count))
-                    runs |= {(count, name): together(pipes, name) for name in ("torch", "OpenVINO")}
+                    turns = stack.enter_context(workers(count, size, side, threads // count))
+                    runs |= {(count, name): run for name, run in turns.items()}
         else:
             runs = varied(axis, size, side, threads)
         times = alternated({f"{value} {name}": run for (value, name), run in runs.items()}, repeats)

@@ -1,23 +1,28 @@
-"""What the benchmarks of speed share: a clock with laps, turns taken by variants, the machine, a plot."""
+"""What the benchmarks of speed share: a clock with laps, turns taken by variants, the machine, plots."""
 
 import json
+import multiprocessing as mp
 import os
+import resource
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.ticker import NullLocator
 
 from edgewise.cli.provenance import provenance
+from edgewise.device import multiplies_bf16
 
 RESULTS = Path(__file__).parent / "results/speed"
 KEYS = ("wall_s", "cpu_s")
+Answer = TypeVar("Answer")
+PRECISIONS: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16") if multiplies_bf16() else ("fp32",)
 PEERS = ("transformers", "pillow", "numpy", "scipy", "onnxruntime", "openvino", "pycocotools", "hotcoco")
 
 
@@ -47,7 +52,29 @@ def highest_mb() -> float:
     return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:"))
 
 
+def resident_mb() -> float:
+    """Memory of this program now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def fresh(work: Callable[..., Answer], *given: Any) -> Answer:
+    """What `work` says in a process of its own, whose memory is that of nothing else."""
+    with ProcessPoolExecutor(1, mp.get_context("spawn")) as pool:
+        return pool.submit(work, *given).result()
+
+
 Run = Callable[[Clock], None]
+
+
+def once(work: Callable[[], Any], part: str) -> Run:
+    """A variant of one part, which is one call of `work`."""
+
+    def run(clock: Clock) -> None:
+        work()
+        clock.lap(part)
+
+    return run
 
 
 def alternated(variants: Mapping[str, Run], repeats: int, warm: int = 1) -> dict[str, dict[str, Any]]:
@@ -80,6 +107,15 @@ def times_faster(slow: Mapping[str, Any], fast: Mapping[str, Any]) -> dict[str, 
     return {key: medians(slow)[key] / medians(fast)[key] for key in KEYS}
 
 
+def walls(results: Mapping[int, Mapping[str, Any]]) -> dict[str, dict[int, float]]:
+    """Variant → {count → seconds} for `curves`, of results by count with `parts` from `alternated`."""
+    rows: dict[str, dict[int, float]] = {}
+    for count, one in results.items():
+        for name, parts in one["parts"].items():
+            rows.setdefault(name, {})[count] = medians(parts)["wall_s"]
+    return rows
+
+
 def summary(values: list[float]) -> dict[str, float]:
     """Median, quartiles and least."""
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
@@ -93,7 +129,7 @@ def facts() -> dict[str, Any]:
         "date": date.today().isoformat(),
         "threads": torch.get_num_threads(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "by default: waiting threads spin"),
-        "bf16": bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+        "bf16": multiplies_bf16(),
         "load": [round(one, 2) for one in os.getloadavg()],
         **{name: metadata.version(name) for name in PEERS if name in installed},
     }
@@ -133,7 +169,7 @@ def curves(rows: Mapping[str, Mapping[int, float]], title: str, xlabel: str, yla
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel, xscale="log", yscale="log")
     ticks = sorted({one for values in rows.values() for one in values})
     axes.set_xticks(ticks, [str(one) for one in ticks])
-    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)

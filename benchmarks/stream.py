@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import cyclopts
-from memory import resident_mb
 from PIL import Image
-from speed import RESULTS, Clock, facts, write
+from speed import RESULTS, Clock, facts, resident_mb, write
 
 from edgewise import Detector
 from edgewise.data.scenes import SceneDataset
@@ -26,7 +25,8 @@ SCENES = 20  # of each size
 
 def main(*, images: int = 10_000, batch: int = 8, out: Path = RESULTS / "stream.json") -> None:
     """IMAGES in all, BATCH of them at a time."""
-    detector, clock = Detector.from_pretrained("dfine-n-scenes", device="cpu"), Clock()
+    detector = Detector.from_pretrained("dfine-n-scenes", device="cpu")
+    stops = {images * part // 10 for part in range(1, 11)}
     rows: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         files = []
@@ -35,11 +35,12 @@ def main(*, images: int = 10_000, batch: int = 8, out: Path = RESULTS / "stream.
                 files.append(Path(folder) / f"{size[0]}_{index}.jpg")
                 Image.fromarray(scene.image).save(files[-1])
         given = list(itertools.islice(itertools.cycle(files), images))
+        clock = Clock()
         for done, _ in enumerate(detector.predict(given, stream=True, batch=batch), 1):
-            if done % (images // 10) == 0:
+            if done in stops:
                 rows.append({"images": done, "resident_mb": round(resident_mb(), 1)})
                 print(rows[-1], flush=True)
-    clock.lap("all")
+        clock.lap("all")
     result: dict[str, Any] = {"facts": facts(), "batch": batch, "rows": rows}
     result["grown_mb"] = round(rows[-1]["resident_mb"] - rows[0]["resident_mb"], 1)
     result["cpu_ms_an_image"] = 1e3 * clock.laps["all"]["cpu_s"] / images

@@ -9,16 +9,13 @@ in a process of its own, over what the process had before its model was made.
 """
 
 import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import cyclopts
 import torch
-from cyclopts import Parameter
 from peer import drawn, our_model, their_labels, their_matching, their_model
-from speed import RESULTS, Clock, Run, alternated, facts, highest_mb, stacked_bars, times_faster, write
+from speed import RESULTS, Clock, Run, alternated, facts, fresh, highest_mb, stacked_bars, times_faster, write
 from torch import nn
 
 from edgewise.classes import COCO
@@ -95,8 +92,10 @@ def made(variant: str, size: str, batch: Batch) -> Run:
     return theirs(size, batch) if variant == THEIRS else ours(size, variant.split()[1], batch)
 
 
-def peak(variant: str, size: str, batch: Batch) -> float:
+def peak(variant: str, size: str, images: int, boxes: int, side: int, threads: int) -> float:
     """MB that three steps of this very process take, at most."""
+    torch.set_num_threads(threads)
+    batch = drawn(images, boxes, side)
     if variant == THEIRS:
         import transformers.models.d_fine  # noqa: F401
     torch.ones(64, 64) @ torch.ones(64, 64)
@@ -107,13 +106,6 @@ def peak(variant: str, size: str, batch: Batch) -> float:
     return highest_mb() - before
 
 
-def peak_of(variant: str, size: str, flags: list[str]) -> float:
-    """The same in a fresh process."""
-    words = [sys.executable, __file__, size, "--peak", variant, *flags]
-    out = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-    return float(json.loads(out.splitlines()[-1]))
-
-
 def main(
     *sizes: str,
     images: int = 4,
@@ -122,19 +114,14 @@ def main(
     threads: int = 2,
     repeats: int = 7,
     out: Path = RESULTS / "train_step.json",
-    peak_: Annotated[str, Parameter(name="--peak")] = "",
 ) -> None:
-    """SIZES in turn; PEAK names the one variant whose memory this process shall say."""
+    """SIZES in turn: n, s, m, l, x."""
     torch.set_num_threads(threads)
     batch = drawn(images, boxes, side)
-    if peak_:
-        print(json.dumps(peak(peak_, sizes[0], batch)))
-        return
     result: dict[str, Any] = {"facts": facts(), "images": images, "boxes": boxes, "side": side, "sizes": {}}
-    flags = [f"--images={images}", f"--boxes={boxes}", f"--side={side}", f"--threads={threads}"]
     bars = {}
     for size in sizes:
-        memory = {variant: peak_of(variant, size, flags) for variant in VARIANTS}
+        memory = {variant: fresh(peak, variant, size, images, boxes, side, threads) for variant in VARIANTS}
         times = alternated({variant: made(variant, size, batch) for variant in VARIANTS}, repeats)
         result["sizes"][size] = {
             variant: {
