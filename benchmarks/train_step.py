@@ -97,7 +97,7 @@ def peak(variant: str, size: str, images: int, boxes: int, side: int, threads: i
     torch.set_num_threads(threads)
     batch = drawn(images, boxes, side)
     if variant == THEIRS:
-        import transformers.models.d_fine  # noqa: F401
+        from transformers import DFineForObjectDetection  # noqa: F401
     torch.ones(64, 64) @ torch.ones(64, 64)
     before = highest_mb()
     run = made(variant, size, batch)
