@@ -136,7 +136,6 @@ def test_a_stopped_run_goes_on_as_if_it_never_stopped(
     before = take(stopped.steps(), steps)
     if saved:
         stopped.save_state()
-    minutes = stopped.minutes
 
     resumed = trainer(tmp_path, settings(workers=workers_after), model=tiny_model(seed=5), resume=True)
     began = resumed.step
@@ -147,7 +146,20 @@ def test_a_stopped_run_goes_on_as_if_it_never_stopped(
     assert [timeless(one) for one in resumed.history] == [timeless(one) for one in whole.history]
     average = resumed.average.model.state_dict()
     assert all(torch.equal(average[key], value) for key, value in whole.average.items())
-    assert not saved or resumed.minutes > minutes
+
+
+def test_the_minutes_before_a_stop_are_counted_and_those_of_the_pause_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("edgewise.train.trainer.time.perf_counter", lambda: now)
+    stopped = trainer(tmp_path)
+    now += 600
+    stopped.save_state()
+    now += 6000
+    resumed = trainer(tmp_path, resume=True)
+    now += 60
+    assert resumed.minutes == pytest.approx(11)
 
 
 def test_a_finished_run_has_nothing_left_to_do(no_updates: None, tmp_path: Path) -> None:
