@@ -98,7 +98,11 @@ def test_saboteurs_of_a_trained_int8_are_caught(shared: Path, tmp_path: Path) ->
         (channels, "their edges are", "backbone.stem (the first"),
         (mean, "are found again", "backbone.stem (the first"),
         (shifted, "their edges are shifted by 1.", "none of the"),
-        (twice_its_scale, "px of the model's input in the median", ""),
+        (
+            twice_its_scale,
+            "px of the model's input in the median",
+            "backbone.stages.1 (after backbone.stages.0",
+        ),
     ):
         proto = onnx.load(tmp_path / "a.onnx")
         sabotage(proto.graph)

@@ -217,7 +217,8 @@ def prove(
     drift = None
     if failing:
         steps, inputs = partial(make.steps, path), inputs_of(artifact, failing)
-        drift = str(first_drift(model, artifact, steps, inputs, tolerance.inner))
+        share = tolerance.alike.share if tolerance.alike else 1.0
+        drift = str(first_drift(model, artifact, steps, inputs, tolerance.inner, share))
     return Proof(
         passed=not faults,
         faults=tuple(faults),

@@ -19,9 +19,10 @@ OVERLAP = 0.5  # the IoU of two that are of one object
 class Alike:
     """How far the sure detections of an artifact may be from its checkpoint's, all in all.
 
-    `share` of them must be found again; `median_px` is for the median of the edges' distances, `shift_px` for
-    the medians of how far left edges lie to the right, top edges down and so on: rounding is as often one way
-    as the other. In pixels of the model's input, since rounding is of what the model sees.
+    `share` of them must be found again, and of the queries be the checkpoint's; `median_px` is for the median
+    of the edges' distances, `shift_px` for the medians of how far left edges lie to the right, top edges down
+    and so on: rounding is as often one way as the other. In pixels of the model's input, since rounding is of
+    what the model sees.
     """
 
     share: float

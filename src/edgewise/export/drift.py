@@ -24,7 +24,7 @@ class Drift:
     tensor: str | None
     after: str | None
     compared: int
-    difference: float  # greatest, in root mean squares of the tensor
+    difference: float  # greatest of what was asked about, in root mean squares of the tensor
 
     def __str__(self) -> str:
         if self.tensor is None:
@@ -36,11 +36,14 @@ class Drift:
         )
 
 
-def first_drift(model: DFine, artifact: Artifact, steps: Steps, inputs: Arrays, limit: float) -> Drift:
+def first_drift(
+    model: DFine, artifact: Artifact, steps: Steps, inputs: Arrays, limit: float, share: float = 1.0
+) -> Drift:
     """Runs the model, on the CPU, and the artifact on the same inputs, and compares what their parts say.
 
-    `limit` is what they may differ by, in root mean squares. Queries are aligned by the cells they were made
-    of, since neighbours in the ranking may swap.
+    `limit` is what numbers may differ by, in root mean squares: all those of a map, and of tensors with one
+    row a query all those of `share` of the queries, as a coarse rounding tips single ones over to another
+    object. Queries are aligned by the cells they were made of, since neighbours in the ranking may swap.
     """
     graph = Graph(model, artifact)
     with torch.inference_mode():
@@ -52,10 +55,11 @@ def first_drift(model: DFine, artifact: Artifact, steps: Steps, inputs: Arrays, 
         if name not in found or name == PICKS:
             continue
         compared += 1
-        other = found[name]
+        other, asked = found[name], 1.0
         if own.shape == other.shape and own.shape[1:2] == (queries,) and PICKS in found:
             own, other = _aligned(own, other, expected[PICKS], found[PICKS])
-        difference = _difference(own, other)
+            asked = share
+        difference = _difference(own, other, asked)
         if not difference <= limit:
             return Drift(name, after, compared, difference)
         after = name
@@ -73,9 +77,12 @@ def _aligned(
     return tuple(np.concatenate(part) for part in zip(*pairs, strict=True))  # type: ignore[return-value]
 
 
-def _difference(own: np.ndarray, other: np.ndarray) -> float:
+def _difference(own: np.ndarray, other: np.ndarray, share: float) -> float:
+    """The greatest, in root mean squares of `own`, of the `share` of the rows that differ least."""
     if own.shape != other.shape:
         return float("inf")
+    if not own.size:
+        return 0.0
     own, other = own.astype(np.float64), other.astype(np.float64)
-    scale = np.sqrt(np.square(own).mean()) if own.size else 1.0
-    return float(np.abs(own - other).max(initial=0.0) / max(scale, 1e-12))
+    rows = np.abs(own - other).reshape(len(own), -1).max(1)
+    return float(np.quantile(rows, share) / max(np.sqrt(np.square(own).mean()), 1e-12))
