@@ -78,3 +78,10 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
         (tmp_path / name).write_text("")
     remove_unfinished(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["last.state"]
+
+
+def test_another_reason_than_room_says_nothing_of_room(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"cannot be written: .*") as caught:
+        atomic_write(tmp_path / "file/a.state", Path.touch)
+    assert "MB are free" not in str(caught.value)

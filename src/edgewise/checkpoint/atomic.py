@@ -1,5 +1,6 @@
 """A file appears whole or not at all."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 WRITING = (OSError, RuntimeError, SafetensorError)  # what Python, torch and safetensors say of a full disk
+ROOM = (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what may be a lack of room
 
 
 def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
@@ -44,16 +46,19 @@ def remove_unfinished(folder: Path) -> None:
 def writing(path: Path, *failures: type[Exception]) -> Iterator[None]:
     """For what writes `path`: OSError in place of `failures`.
 
-    It says why that could not be written, what became of the old one, and how much room there is.
+    It says why that could not be written, what became of the old one, and how much room there is unless
+    the system names another reason.
     """
     try:
         yield
     except failures as error:
         text = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        there = next(folder for folder in path.absolute().parents if folder.exists())
-        free = shutil.disk_usage(there).free / 1e6
-        kept = "what it held before is as it was; " if path.exists() else ""
-        raise OSError(f"{path}: cannot be written: {text} ({kept}{free:,.0f} MB are free there)") from error
+        facts = ["what it held before is as it was"] if path.exists() else []
+        if getattr(error, "errno", None) in ROOM:
+            there = next(folder for folder in path.absolute().parents if folder.exists())
+            facts.append(f"{shutil.disk_usage(there).free / 1e6:,.0f} MB are free there")
+        told = f" ({'; '.join(facts)})" if facts else ""
+        raise OSError(f"{path}: cannot be written: {text}{told}") from error
 
 
 def _sync(path: Path, flags: int) -> None:

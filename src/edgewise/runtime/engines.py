@@ -74,7 +74,7 @@ class OnnxEngine(Engine):
         try:
             self._session = ort.InferenceSession(self.path, options, providers=[wanted[device]])
         except Exception as error:  # its exceptions have no common type but this
-            raise ValueError(f"{path}: onnxruntime cannot load it: {_first_line(error)}") from None
+            raise _unreadable(path, "onnxruntime", error) from None
         self.artifact = read_artifact(self._session.get_modelmeta().custom_metadata_map.get(KEY), str(path))
         self.name, self.device = f"onnxruntime {ort.__version__}", device
         self._names = [one.name for one in self._session.get_outputs()]
@@ -120,7 +120,7 @@ class OpenVinoEngine(Engine):
             self.artifact = read_artifact(text, str(path))
             self._compiled = core.compile_model(model, device, settings)
         except RuntimeError as error:
-            raise ValueError(f"{path}: openvino cannot load it: {_first_line(error)}") from None
+            raise _unreadable(path, "openvino", error) from None
         self.name, self.device = f"openvino {openvino.__version__.split('-')[0]}", device.lower()
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -285,5 +285,9 @@ def is_exported(ref: str | Path) -> bool:
     return Path(ref).suffix.lower() in SUFFIXES
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+def _unreadable(path: str | Path, engine: str, error: Exception) -> ValueError:
+    first = str(error).strip().split("\n")[0]
+    return ValueError(
+        f"{path}: {engine} cannot load it: {first} If it was damaged on its way, copy it again; "
+        "else export anew"
+    )
