@@ -21,7 +21,8 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path, OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with writing(path, *WRITING):
             temporary.touch()
