@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from edgewise.seen import SeenImages
 from edgewise.structures import Batch
 from edgewise.thresholds import Thresholds
 from edgewise.train import schedule
+from edgewise.train.allocator import keeping_freed_memory
 from edgewise.train.bad_steps import save_bad_step
 from edgewise.train.curves import plot_curves
 from edgewise.train.ema import MovingAverage
@@ -127,6 +129,10 @@ class Trainer:
         saved; FloatingPointError where more than `max_skipped` in a row are.
         """
         training_form(self.model, self.config)
+        with keeping_freed_memory() if self.device.type == "cpu" else nullcontext():
+            yield from self._steps(on_epoch)
+
+    def _steps(self, on_epoch: Callable[[dict[str, Any]], None] | None) -> Iterator[StepReport]:
         per_epoch = self.loader.steps_per_epoch
         while not self.finished:
             epoch = len(self.history)
