@@ -3,7 +3,13 @@ import torch
 from torch import Tensor, nn
 
 from edgewise.config import DecoderConfig
-from edgewise.model.attention import DeformableAttention, SelfAttention, sample_gather, sample_grid
+from edgewise.model.attention import (
+    DeformableAttention,
+    SelfAttention,
+    attend,
+    sample_gather,
+    sample_grid,
+)
 
 
 def test_self_attention_equals_torch(generator: torch.Generator) -> None:
@@ -26,6 +32,23 @@ def test_blocked_queries_are_not_seen(generator: torch.Generator) -> None:
     before, after = (attention(y, torch.zeros(1, 4, 8), blocked) for y in (x, moved))
     assert torch.equal(before[:, 0], after[:, 0])
     assert not torch.equal(before[:, 1], after[:, 1])
+
+
+@pytest.mark.parametrize("some_blocked", [True, False])
+def test_attention_in_bfloat16_has_the_values_and_gradients_of_float64(
+    some_blocked: bool, generator: torch.Generator
+) -> None:
+    inputs = [torch.randn(2, 3, 20, 8, generator=generator).bfloat16().requires_grad_() for _ in range(3)]
+    exact = [one.detach().double().requires_grad_() for one in inputs]
+    blocked = torch.zeros(20, 20, dtype=torch.bool)
+    blocked[:5, 5:] = blocked[5:9, :5] = True
+    found, expected = (attend(*given, blocked if some_blocked else None) for given in (inputs, exact))
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), expected, atol=0.02, rtol=0.02)
+    weights = torch.randn(found.shape, generator=generator).bfloat16()
+    pulled = torch.autograd.grad(found, inputs, weights)
+    for own, true in zip(pulled, torch.autograd.grad(expected, exact, weights.double()), strict=True):
+        assert (own.double() - true).square().mean().sqrt() < 0.01 * true.square().mean().sqrt()
 
 
 def sampling(generator: torch.Generator, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:

@@ -85,6 +85,8 @@ class _ReluPlus(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         (out,) = ctx.saved_tensors
+        # That of a part of a map lies in pieces, which bfloat16 is read from number by number.
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
         passed = torch.ops.aten.threshold_backward(gradient, out, ctx.low)
         return passed, gradient.sum(dtype=torch.promote_types(gradient.dtype, torch.float32)).reshape(1)
 
