@@ -227,7 +227,7 @@ class Detector(BaseDetector):
 
     def optimize(
         self,
-        device: Literal["cpu"] = "cpu",
+        device: str = "cpu",
         *,
         engine: "EngineName | None" = None,
         precision: "Fast | None" = None,
@@ -236,24 +236,28 @@ class Detector(BaseDetector):
         cache: str | Path | None = None,
         images: "Source | None" = None,
     ) -> "OptimizedDetector":
-        """A detector that says the same, run by the fastest engine there is for this processor, at one size.
+        """A detector that says the same, run by the fastest engine there is for a device, at one size.
 
-        "openvino" where that is installed, else "torch" alone; in "bf16" where the processor multiplies it
-        itself, else "fp32". What it chose and why is its `.choice`. `threads` compute, by default as many as
-        there are cores for this process: for torch, of this process. What OpenVINO needs is written into the
-        folder `cache`, by default ~/.cache/edgewise, so that the next time is quick.
+        On "cpu": "openvino" where that is installed, else "torch" alone; in "bf16" where the processor
+        multiplies it itself, else "fp32". `threads` compute, by default as many as there are cores for this
+        process: for torch, of this process. What OpenVINO needs is written into the folder `cache`, by
+        default ~/.cache/edgewise, so that the next time is quick.
 
-        It is compared with this detector on `images`, by default two painted scenes; one out of tolerance
-        (docs/runtime.md) is passed over, and that too is said. Raises `optimize.Differs`, with the numbers,
-        where engine and precision were named or none is left; MissingExtra for a named engine that is not
-        installed; ValueError for "bf16" on a processor that has it not.
+        On "cuda", or "cuda:1": torch, compiled, as CUDA graphs; in "bf16" where the GPU multiplies it, else
+        "fp16". Never run on a GPU yet (docs/runtime.md).
+
+        What it chose and why is its `.choice`. It is compared with this detector on `images`, by default two
+        painted scenes; one out of tolerance (docs/runtime.md) is passed over, and that too is said. Raises
+        `optimize.Differs`, with the numbers, where engine and precision were named or none is left;
+        MissingExtra for a named engine that is not installed; ValueError for a device that is not there, and
+        for what it has not: "bf16" or "fp16" on a processor, say. MemoryError for a GPU too small for two
+        images' worth of work.
         """
-        if device != "cpu":
-            raise ValueError(f"device {device!r}: optimize is for 'cpu'")
         from edgewise.optimize import optimize
 
         return optimize(
             self,
+            device,
             engine=engine,
             precision=precision,
             size=size,

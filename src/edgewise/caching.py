@@ -29,4 +29,6 @@ def cached_constant(make: Callable[P, R]) -> Callable[P, R]:
             return make(*args, **kwargs)
         return remembered(*args, **kwargs)  # type: ignore[arg-type]
 
+    # In one graph torch.compile tells constants apart by this name, which would be "constant" for all.
+    constant.__code__ = constant.__code__.replace(co_name=make.__name__)
     return torch.compiler.assume_constant_result(constant)  # type: ignore[no-any-return]

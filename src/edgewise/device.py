@@ -54,6 +54,12 @@ def multiplies_bf16() -> bool:
     return own and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+def gpu_multiplies_bf16(device: torch.device) -> bool:
+    """Whether this GPU multiplies bfloat16 itself: NVIDIA's since Ampere; torch imitates it on older ones."""
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
 def cpu_cores(root: Path = Path("/")) -> int:
     """How many threads of this process can compute side by side: at least one.
 

@@ -1,10 +1,11 @@
-"""The inference form as a CPU computes it fastest in torch alone."""
+"""The inference form as a CPU, or a GPU, computes it fastest in torch alone."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from edgewise.model.attention import DeformableAttention, sample_bags
+from edgewise.model.attention import DeformableAttention, Sampler, sample_bags, sample_grid
 from edgewise.model.dfine import DFine
 from edgewise.model.fused import Clamp
 from edgewise.structures import ModelOutput
@@ -14,17 +15,14 @@ HEADS = ("enc_score_head", "enc_bbox_head", "pre_bbox_head", "dec_score_head", "
 PRECISE = (*HEADS, "query_pos_head", "sampling_offsets")
 
 
-class FastForm(nn.Module):
-    """A model for the CPU that looks at pixels; it cannot be trained.
+class PixelForm(nn.Module):
+    """A model that looks at pixels and cannot be trained; what computes fastest is said by the forms below.
 
-    In float32 it says what `model` says but for rounding. In bfloat16 maps and queries have that type; what
-    ranks, scores, places and moves edges is computed in float32 (`PRECISE`, and what follows it).
-
-    Convolutions and linear layers are oneDNN's, also on one thread, where torch by itself takes a slower way;
-    an activation is part of its convolution. torch.compile uses these operations too.
+    In float32 it says what `model` says but for rounding. In bfloat16 or float16 maps and queries have that
+    type; what ranks, scores, places and moves edges is computed in float32 (`PRECISE`, and what follows it).
     """
 
-    def __init__(self, model: DFine, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, model: DFine, dtype: torch.dtype, sample: Sampler) -> None:
         """ValueError for a model that is an inference form already."""
         super().__init__()
         self.dtype = dtype
@@ -35,18 +33,49 @@ class FastForm(nn.Module):
         self.model.backbone.stem.pool = greatest_of_four
         for module in self.model.modules():
             if isinstance(module, DeformableAttention):
-                module.sample = sample_bags
-        use_onednn(self.model)
+                module.sample = sample
 
     def forward(self, pixels: UInt8[Tensor, "B H W 3"]) -> ModelOutput:
-        """RGB. What lies pixel by pixel in memory is a map in the channels-last format already."""
+        """RGB, in inference mode."""
         with torch.inference_mode():
-            output: ModelOutput = self.model(pixels.permute(0, 3, 1, 2).to(self.dtype))
-        return output
+            return self.output(pixels)
+
+    def output(self, pixels: UInt8[Tensor, "B H W 3"]) -> ModelOutput:
+        """The same in the mode that there is, as torch.compile wants it.
+
+        What lies pixel by pixel in memory is a map in the channels-last format already.
+        """
+        return self.model(pixels.permute(0, 3, 1, 2).to(self.dtype))  # type: ignore[no-any-return]
+
+
+class FastForm(PixelForm):
+    """For the CPU: its convolutions and linear layers are oneDNN's, also on one thread.
+
+    There torch by itself takes a slower way. An activation is part of its convolution. torch.compile uses
+    these operations too.
+    """
+
+    def __init__(self, model: DFine, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(model, dtype, sample_bags)
+        use_onednn(self.model)
+
+
+class GpuForm(PixelForm):
+    """For a GPU: torch's own operations, which torch.compile fuses with what lies between them.
+
+    Deformable attention reads by `F.grid_sample`: torch.compile takes that apart, so that the four cells of
+    every point are read, weighted and summed at once; of `embedding_bag` it makes a call, and the products
+    of `sample_gather` wait for all cells to be written. This is by its code; no GPU was asked.
+    """
+
+    def __init__(self, model: DFine, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(model, dtype, sample_grid)
+        keep_precision(self.model)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def reading_pixels(model: DFine) -> DFine:
-    """The inference form on the CPU, of images in [0, 255]: whole numbers are exact in bfloat16 too.
+    """The inference form on the CPU, of images in [0, 255]: whole numbers are exact in 16 bits too.
 
     It has the last layer alone, unless the model stops early where it can. ValueError for a model that is an
     inference form already.
@@ -78,7 +107,7 @@ class FastConvolution(nn.Module):
         return operation(x, self.weight, self.bias, *self.how, *self.act, "")  # type: ignore[no-any-return]
 
 
-class FastLinear(nn.Module):
+class OwnLinear(nn.Module):
     """A linear layer, in its own precision whatever that of its input is."""
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -86,9 +115,28 @@ class FastLinear(nn.Module):
         self.weight, self.bias = linear.weight, linear.bias
 
     def forward(self, x: Float[Tensor, "*b n"]) -> Float[Tensor, "*b m"]:
-        x = x.to(self.weight.dtype)
+        return self.product(x.to(self.weight.dtype))
+
+    def product(self, x: Float[Tensor, "*b n"]) -> Float[Tensor, "*b m"]:
+        """In one precision."""
+        return F.linear(x, self.weight, self.bias)
+
+
+class FastLinear(OwnLinear):
+    """The same by oneDNN."""
+
+    def product(self, x: Float[Tensor, "*b n"]) -> Float[Tensor, "*b m"]:
         operation = torch.ops.mkldnn._linear_pointwise
         return operation(x, self.weight, self.bias, "none", [], "")  # type: ignore[no-any-return]
+
+
+def keep_precision(module: nn.Module) -> None:
+    """Replaces, in place, every linear layer inside a module by one of its own precision."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.Linear):
+            setattr(module, name, OwnLinear(child))
+        else:
+            keep_precision(child)
 
 
 def use_onednn(module: nn.Module) -> None:

@@ -2,9 +2,13 @@
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +34,15 @@ class Predictor(ABC):
     `size` is (height, width) of its input, `values` W(n) in sides of the initial box
     (`edgewise.bins.bin_values`), `thresholds` what the threshold "auto" stands for, in scores as they come
     out; `calibration` makes error bars, and maybe scores, keep their word. `tells_edges`: whether the
-    distributions of edges can be asked for.
+    distributions of edges can be asked for. `reads_ahead`: whether the next batch is read while this one is
+    computed; on the CPU that would take the cores that the model needs.
     """
 
     tells_edges = True
+
+    @property
+    def reads_ahead(self) -> bool:
+        return False
 
     def __init__(
         self,
@@ -81,8 +90,9 @@ class Predictor(ABC):
         What may be a `source`, and what of it is many, is said by `edgewise.predict.sources.expand`. Objects
         that score at least `threshold` are kept: one for all classes, one a class by label, or "auto", the
         predictor's own `thresholds`. With `edges`, each Detections keeps the distributions of its edges.
-        The generator reads `batch` images when it needs them and holds no more than those. A Detections'
-        `source` is the path of a file, else the image. Bad arguments fail here, a bad file in its turn.
+        The generator reads `batch` images when it needs them and holds no more than those; where it
+        `reads_ahead`, twice as many. A Detections' `source` is the path of a file, else the image. Bad
+        arguments fail here, a bad file in its turn.
         """
         least = self.least(threshold)
         if batch < 1:
@@ -132,11 +142,24 @@ class Predictor(ABC):
         max_detections: int,
         edges: bool,
     ) -> Iterator[Detections]:
-        for start in range(0, len(images), batch):
+        parts = [images[start : start + batch] for start in range(0, len(images), batch)]
+        detect = partial(self.detect, threshold=threshold, max_detections=max_detections, edges=edges)
+        with closing(self._batches(parts)) as batches:
             # No name is given to a batch or its answers: they would live on while the next is read.
-            yield from self.detect(
-                self._read(images[start : start + batch]), threshold, max_detections, edges
-            )
+            yield from chain.from_iterable(map(detect, batches))
+
+    def _batches(self, parts: Iterable[Sequence[ImageLike]]) -> Generator[list[Ready], None, None]:
+        """Each part as `detect` takes it; where it `reads_ahead`, in a thread that is one part ahead."""
+        if not self.reads_ahead:
+            yield from map(self._read, parts)
+            return
+        coming: deque[Future[list[Ready]]] = deque()
+        with ThreadPoolExecutor(1) as thread:
+            for part in parts:
+                coming.append(thread.submit(self._read, part))
+                if len(coming) > 1:
+                    yield coming.popleft().result()
+            yield coming.popleft().result()
 
     def _read(self, images: Sequence[ImageLike]) -> list[Ready]:
         """Each image as model input. Side by side, as Pillow decodes and resizes without Python's lock."""

@@ -16,7 +16,8 @@ from edgewise.api import Detector
 from edgewise.data.scenes import SceneDataset
 from edgewise.export.compare import Tolerance
 from edgewise.extras import MissingExtra
-from edgewise.optimize import Differs, default_cache
+from edgewise.optimize import Differs, default_cache, openvino
+from edgewise.optimize.engines import Order
 from tests.export.conftest import detector as detector
 from tests.export.conftest import images as images
 from tests.export.conftest import tracing
@@ -83,18 +84,18 @@ def test_openvino_comes_first_and_is_quick_the_second_time(
     assert first.choice.startswith("openvino")
     kept = {*cache.iterdir()}
     assert sorted(path.suffix for path in kept) == [".bin", ".bin", ".xml", ".xml"]
-    monkeypatch.setattr(room, "converted", None)  # would fail if it were called
+    monkeypatch.setattr(openvino, "converted", None)  # would fail if it were called
     detector.optimize(cache=cache, threads=1)
     assert {*cache.iterdir()} == kept
 
 
 def test_other_weights_are_another_file(detector: Detector, tmp_path: Path) -> None:
-    order = room._Order(detector, (96, 128), 1, tmp_path)
+    order = Order(detector, torch.device("cpu"), (96, 128), 1, tmp_path)
     other = detector.at()
     with torch.no_grad():
         next(other.model.parameters()).add_(1)
     paths = {
-        room.cached_paths(one)
+        openvino.cached_paths(one)
         for one in (order, replace(order, detector=other), replace(order, size=(64, 64)))
     }
     assert len(paths) == 3
@@ -124,7 +125,7 @@ def test_a_damaged_cache_is_made_anew(
         (copy / name).write_bytes(text)
     assert detector.optimize(cache=copy, **wishes).precision == "fp32"
     assert (copy / weights).stat().st_size == size
-    monkeypatch.setattr(room, "converted", None)  # would fail if it were called
+    monkeypatch.setattr(openvino, "converted", None)  # would fail if it were called
     assert detector.optimize(cache=copy, **wishes).precision == "fp32"
 
 
@@ -189,7 +190,10 @@ def test_an_engine_that_says_nothing(detector: Detector, monkeypatch: pytest.Mon
         ({"precision": "bf16"}, "neither AVX512_BF16 nor AMX.*or ask for 'fp32'"),
         ({"threads": 0}, "threads 0: expected at least one"),
         ({"size": 100}, "32"),
-        ({"device": "cuda"}, "device 'cuda': optimize is for 'cpu'"),
+        ({"precision": "fp16"}, "precision 'fp16' is for GPUs; .* ask for 'bf16' or 'fp32'"),
+        ({"device": "cuda"}, "device 'cuda' is not at hand; expected auto or one of cpu"),
+        ({"device": "gpu"}, "device 'gpu' is not at hand"),
+        ({"device": "meta"}, "device 'meta': optimize is for 'cpu' and 'cuda'"),
     ],
 )
 def test_wishes_that_cannot_be(
