@@ -1,12 +1,14 @@
 """Devices by name."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
-from edgewise.device import cpu_cores, local_rank, multiplies_bf16, resolve_device
+from edgewise.device import cpu_cores, gpu_multiplies_bf16, local_rank, multiplies_bf16, resolve_device
 
 
 def test_a_device_by_its_name() -> None:
@@ -62,6 +64,21 @@ def test_bf16_counts_where_it_is_multiplied(
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn)
     assert multiplies_bf16() == expected
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_gpu_that_imitates_bf16_does_not_count(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[torch.device] = []
+
+    @contextmanager
+    def current(device: torch.device) -> Iterator[None]:
+        asked.append(device)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "device", current)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    assert gpu_multiplies_bf16(torch.device("cuda:1")) == native
+    assert asked == [torch.device("cuda:1")]
 
 
 def machine(root: Path, files: dict[str, str]) -> Path:

@@ -250,8 +250,7 @@ class Detector(BaseDetector):
         painted scenes; one out of tolerance (docs/runtime.md) is passed over, and that too is said. Raises
         `optimize.Differs`, with the numbers, where engine and precision were named or none is left;
         MissingExtra for a named engine that is not installed; ValueError for a device that is not there, and
-        for what it has not: "bf16" or "fp16" on a processor, say. MemoryError for a GPU too small for two
-        images' worth of work.
+        for what it has not: "fp16" on a processor, say; MemoryError for a GPU that not one image fits into.
         """
         from edgewise.optimize import optimize
 

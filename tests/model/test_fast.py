@@ -1,4 +1,4 @@
-"""The inference form as a CPU computes it fastest."""
+"""The inference form as a CPU, or a GPU, computes it fastest."""
 
 from collections.abc import Callable
 
@@ -11,19 +11,30 @@ from torch import nn
 
 from edgewise.model import DFine
 from edgewise.model.attention import sample_bags, sample_grid
-from edgewise.model.fast import FastConvolution, FastForm, FastLinear, greatest_of_four
+from edgewise.model.fast import (
+    FastConvolution,
+    FastForm,
+    FastLinear,
+    GpuForm,
+    OwnLinear,
+    greatest_of_four,
+)
 from edgewise.model.fused import Clamp
 
 
 @pytest.mark.parametrize("exit", [0.0, 0.5])
+@pytest.mark.parametrize("form", [FastForm, GpuForm])
 def test_float32_says_what_the_model_says(
-    recorded_model: Callable[[str], DFine], generator: torch.Generator, exit: float
+    form: type[FastForm | GpuForm],
+    recorded_model: Callable[[str], DFine],
+    generator: torch.Generator,
+    exit: float,
 ) -> None:
     model = recorded_model("n").eval().at(exit=exit)
     pixels = torch.randint(256, (2, 96, 128, 3), generator=generator, dtype=torch.uint8)
     with torch.inference_mode():
         expected = model(pixels.permute(0, 3, 1, 2) / 255)
-    found = FastForm(model)(pixels)
+    found = form(model)(pixels)
     assert torch.equal(found.encoder.index, expected.encoder.index)
     for name in ("logits", "boxes", "edge_logits"):
         one, other = (getattr(output.layers[-1], name) for output in (found, expected))
@@ -31,11 +42,17 @@ def test_float32_says_what_the_model_says(
     torch.testing.assert_close(found.initial.boxes, expected.initial.boxes, atol=1e-5, rtol=1e-5)
 
 
-def test_bfloat16_leaves_scores_and_boxes_in_float32(
-    recorded_model: Callable[[str], DFine], generator: torch.Generator
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [(FastForm, torch.bfloat16), (GpuForm, torch.bfloat16), (GpuForm, torch.float16)]
+)
+def test_16_bits_leave_scores_and_boxes_in_float32(
+    kind: type[FastForm | GpuForm],
+    dtype: torch.dtype,
+    recorded_model: Callable[[str], DFine],
+    generator: torch.Generator,
 ) -> None:
     model = recorded_model("n").eval()
-    form = FastForm(model, torch.bfloat16)
+    form = kind(model, dtype)
     pixels = torch.randint(256, (1, 96, 128, 3), generator=generator, dtype=torch.uint8)
     found = form(pixels)
     last = found.layers[-1]
@@ -43,14 +60,14 @@ def test_bfloat16_leaves_scores_and_boxes_in_float32(
         torch.float32
     }
     kinds = {name: one.dtype for name, one in form.model.named_parameters()}
-    assert kinds["backbone.stem.stem1.weight"] == torch.bfloat16
+    assert kinds["backbone.stem.stem1.weight"] == dtype
     assert kinds["decoder.enc_score_head.weight"] == torch.float32
-    assert kinds["decoder.decoder.layers.0.linear1.weight"] == torch.bfloat16
+    assert kinds["decoder.decoder.layers.0.linear1.weight"] == dtype
     assert torch.equal(
         form.model.decoder.decoder.layers[0].cross_attn.num_points_scale,
         model.decoder.decoder.layers[0].cross_attn.num_points_scale,
     )
-    whole = FastForm(model)(pixels).layers[-1]
+    whole = kind(model)(pixels).layers[-1]
     near = (last.logits.amax(-1).sort().values - whole.logits.amax(-1).sort().values).abs()
     assert 0 < near.max() < 0.2 * whole.logits.std() + 0.2
 
@@ -79,11 +96,12 @@ def test_an_activation_that_is_not_there() -> None:
         FastConvolution(nn.Conv2d(1, 1, 1), nn.Softsign())
 
 
-def test_a_linear_layer_keeps_its_precision(generator: torch.Generator) -> None:
+@pytest.mark.parametrize("kind", [FastLinear, OwnLinear])
+def test_a_linear_layer_keeps_its_precision(kind: type[OwnLinear], generator: torch.Generator) -> None:
     linear, x = nn.Linear(6, 4), torch.randn(2, 3, 6, generator=generator)
     with torch.inference_mode():
-        torch.testing.assert_close(FastLinear(linear)(x), linear(x))
-        assert FastLinear(linear)(x.bfloat16()).dtype == torch.float32
+        torch.testing.assert_close(kind(linear)(x), linear(x))
+        assert kind(linear)(x.bfloat16()).dtype == torch.float32
 
 
 @given(st.integers(0, 2**31), st.sampled_from([(1, 1), (2, 5), (7, 3)]), st.integers(1, 3))

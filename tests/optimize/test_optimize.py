@@ -1,5 +1,6 @@
 """The fastest engine there is: what is chosen, that it says the same, and what happens without it."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -236,3 +237,24 @@ def test_ctrl_c_after_several_engines_is_an_interrupt() -> None:
     """Where each had a Core of its own, it was a segmentation fault."""
     run = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True)
     assert (run.returncode, run.stdout) == (0, "interrupted\n"), run.stderr
+
+
+OLD_PROCESSOR = """
+import torch
+from edgewise.api import Detector
+from tests.train.tiny import NAMES, tiny_config
+print(torch.backends.cpu.get_cpu_capability())
+print(Detector(tiny_config(), NAMES, device="cpu").optimize(engine="torch", precision="fp32").likeness)
+"""
+
+
+def test_a_processor_without_avx512() -> None:
+    """As torch and oneDNN are told to behave; what is there otherwise is not looked at."""
+    told = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    words, root = [sys.executable, "-c", OLD_PROCESSOR], Path(__file__).parents[2]
+    run = subprocess.run(words, env=os.environ | told, cwd=root, capture_output=True, text=True)
+    capability, *likeness = run.stdout.splitlines()
+    assert "AVX512" not in capability
+    assert likeness == [
+        "of the 40 best detections in 2 images, 40 are within 0.05 px, 0.0005 of score, 0.05 px of edge_std"
+    ], run.stderr

@@ -1,5 +1,6 @@
 import io
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from edgewise.bins import bin_values
 from edgewise.detections import Detections
 from edgewise.predict import predictor as module
 from edgewise.predict.network import NetworkPredictor
+from edgewise.predict.predictor import Raw, Ready
 from edgewise.structures import EncoderOutput, InitialOutput, LayerOutput, ModelOutput
 from edgewise.thresholds import Thresholds
 from tests.test_detections import promise
@@ -278,8 +280,11 @@ def test_stream_equals_the_list_and_is_lazy(folder: Path) -> None:
         same(a, b)
 
 
-def test_stream_holds_one_batch_at_most(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    batch, alive, most = 4, set(), 0
+def _most_alive(
+    monkeypatch: pytest.MonkeyPatch, predictor: NetworkPredictor, folder: Path, batch: int
+) -> int:
+    """How many of 40 images were there at once while they were predicted."""
+    alive, most = set(), 0
 
     def tracked(image: object) -> tuple[np.ndarray, np.ndarray]:
         nonlocal most
@@ -291,9 +296,13 @@ def test_stream_holds_one_batch_at_most(monkeypatch: pytest.MonkeyPatch, folder:
         return pixels, pixels
 
     monkeypatch.setattr(module, "load", tracked)
-    for found in tiny().predict([folder / "0.png"] * 40, 0.0, batch=batch, stream=True):
+    for found in predictor.predict([folder / "0.png"] * 40, 0.0, batch=batch, stream=True):
         assert one(found).size == (40, 60)
-    assert most <= batch + 1  # and the one the loop above still looks at
+    return most
+
+
+def test_stream_holds_one_batch_at_most(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    assert _most_alive(monkeypatch, tiny(), folder, batch=4) <= 4 + 1  # and the one the loop still looks at
 
 
 def test_a_bad_file_fails_in_its_turn(folder: Path) -> None:
@@ -303,6 +312,66 @@ def test_a_bad_file_fails_in_its_turn(folder: Path) -> None:
     assert next(stream).source == folder / "0.png"
     with pytest.raises(ValueError, match=r"1\.png: not an image"):
         next(stream)
+
+
+class Ahead(NetworkPredictor):
+    """As if its model were not on the CPU; reading counts in `read`, and computing waits for the next one."""
+
+    reads_ahead = True
+
+    def __init__(self, images: int, batch: int, **settings: Any) -> None:
+        super().__init__(Tiny(), size=(64, 96), class_names=("cat", "dog"), values=bin_values(32), **settings)
+        self.read, self.more = threading.Semaphore(0), -(-images // batch) - 1
+        self.overlapped: list[bool] = []
+
+    def _read(self, images: Any) -> list[Ready]:
+        ready = super()._read(images)
+        self.read.release()
+        return ready
+
+    def forward(self, ready: Any) -> list[Raw]:
+        if not self.overlapped:
+            assert self.read.acquire(timeout=60)  # this batch itself
+        if len(self.overlapped) < self.more:
+            self.overlapped.append(self.read.acquire(timeout=60))
+        return super().forward(ready)
+
+
+def test_the_next_batch_is_read_while_this_one_is_computed(folder: Path) -> None:
+    predictor = Ahead(3, 1)
+    threads = set(threading.enumerate())
+    stream = predictor.predict(folder, 0.0, batch=1, stream=True)
+    assert isinstance(stream, Iterator)
+    assert set(threading.enumerate()) == threads  # as lazy as any
+    for found, expected in zip(stream, many(tiny().predict(folder, 0.0)), strict=True):
+        same(found, expected)
+        assert found.source == expected.source
+    assert predictor.overlapped == [True, True]
+    assert set(threading.enumerate()) == threads
+
+
+def test_reading_ahead_holds_two_batches(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    most = _most_alive(monkeypatch, Ahead(40, 4), folder, batch=4)
+    assert 4 + 1 < most <= 2 * 4 + 1
+
+
+def test_reading_ahead_ends_with_the_stream(folder: Path) -> None:
+    threads = set(threading.enumerate())
+    stream: Any = Ahead(3, 1).predict(folder, batch=1, stream=True)
+    next(stream)
+    stream.close()
+    assert set(threading.enumerate()) == threads
+    (folder / "1.png").write_bytes(b"no image")
+    stream = Ahead(1, 1).predict(folder, batch=1, stream=True)
+    assert next(stream).source == folder / "0.png"
+    with pytest.raises(ValueError, match=r"1\.png: not an image"):
+        next(stream)
+    assert set(threading.enumerate()) == threads
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", False), ("meta", True)])
+def test_who_reads_ahead(device: str, expected: bool) -> None:
+    assert tiny(Tiny().to(device)).reads_ahead == expected
 
 
 # ── arguments ────────────────────────────────────────────────────────────────────────────────────────

@@ -44,9 +44,9 @@ class CudaEngine(Engine):
         device: torch.device,
         compiler: Callable[..., Compute] = torch.compile,
     ) -> None:
-        self.name, self.device = f"torch {torch.__version__.split('+')[0]}", str(device)
-        self._device = device
         form = GpuForm(model.at(exit=0.0), DTYPES[precision]).to(device)
+        self._device = next(form.parameters()).device  # "cuda" has a number from here on, for every thread
+        self.name, self.device = f"torch {torch.__version__.split('+')[0]}", str(self._device)
         self._bins = model.config.decoder.num_bins + 1
 
         def compute(pixels: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class CudaEngine(Engine):
             filled[place] = image
         with torch.no_grad(), full_products():
             found = self._run(upload.to(self._device, non_blocking=True))
-            return unpack(found[: len(images)].cpu().numpy(), self._bins)
+            return unpack(found[: len(images)].to("cpu", copy=True).numpy(), self._bins)
 
     def _upload(self, count: int, shape: tuple[int, ...]) -> Tensor:
         """Memory of the host that a GPU reads by itself; the next batch of this size is put there too."""
@@ -83,16 +83,14 @@ class CudaEngine(Engine):
     def _run(self, pixels: Tensor) -> Tensor:
         try:
             return self._compute(pixels)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:  # whatever was missing, or damaged: without compiling it needs none of it
-            if self._compute is self._plain:
-                raise
             cause = getattr(error, "inner_exception", error)  # that of torch says where, this what
+            if self._compute is self._plain or isinstance(cause, torch.OutOfMemoryError):
+                raise cause from None
             first = next(iter(str(cause).strip().splitlines()), "")
             self.note = f"not compiled, so slower ({type(cause).__name__}: {first})"
-        warnings.warn(f"{self.name} on {self.device}: {self.note}", stacklevel=2)
         self._compute = self._plain
+        warnings.warn(f"{self.name} on {self.device}: {self.note}", stacklevel=2)
         return self._compute(pixels)
 
 
@@ -131,6 +129,6 @@ def _with_own_code(function: Any) -> Any:
 
 
 def _free() -> None:
-    """CUDA graphs keep their memory, so these are made anew where memory has run out."""
+    """CUDA graphs keep their memory, so all of this process are made anew where memory has run out."""
     torch.compiler.reset()
     torch.cuda.empty_cache()

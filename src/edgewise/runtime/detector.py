@@ -120,6 +120,10 @@ class EnginePredictor(Predictor):
                 "alone; export it with a dynamic size, or with this one"
             )
 
+    @property
+    def reads_ahead(self) -> bool:
+        return self._engine.device != "cpu"
+
     def prepare(self, image: UInt8[np.ndarray, "H W 3"]) -> tuple[np.ndarray, Geometry]:
         if self._artifact.resize_inside:
             return image, Geometry(original_size=(image.shape[0], image.shape[1]), model_size=self.size)
