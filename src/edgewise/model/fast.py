@@ -63,9 +63,9 @@ class FastForm(PixelForm):
 class GpuForm(PixelForm):
     """For a GPU: torch's own operations, which torch.compile fuses with what lies between them.
 
-    Deformable attention reads by `F.grid_sample`: torch.compile takes that apart, so that the four cells of
-    every point are read, weighted and summed at once; of `embedding_bag` it makes a call, and the products
-    of `sample_gather` wait for all cells to be written. This is by its code; no GPU was asked.
+    Deformable attention reads by `F.grid_sample`, which torch.compile takes apart and joins to the sum over
+    points that follows; `embedding_bag`, and the product in `sample_gather`, it leaves as calls. That is to
+    be read in its code (torch 2.13); no GPU was asked which is faster.
     """
 
     def __init__(self, model: DFine, dtype: torch.dtype = torch.float32) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgewise.predict.sources import Source
 
 __all__ = [
+    "CudaEngine",
     "Differs",
     "Engine",
     "EngineName",
@@ -34,7 +35,10 @@ __all__ = [
 ]
 
 EngineName = Literal["openvino", "torch"]
-ENGINES: dict[str, tuple[EngineName, ...]] = {"cpu": ("openvino", "torch"), "cuda": ("torch",)}
+ENGINES: dict[str, tuple[EngineName, ...]] = {  # by device, the fastest first
+    "cpu": ("openvino", "torch"),
+    "cuda": ("torch",),
+}
 
 
 def optimize(

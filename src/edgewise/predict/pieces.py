@@ -22,7 +22,7 @@ class Pieces:
         self._free = free
 
     def __call__(self, run: Callable[[Sequence[T]], list[R]], images: Sequence[T]) -> list[R]:
-        """What `run` says of each image; what it keeps back of memory is warned of, once.
+        """What `run` says of each image. Fewer at once than were given is warned of, when it is found.
 
         MemoryError where not one image fits.
         """
@@ -34,7 +34,7 @@ class Pieces:
                 rows += run(part)
                 continue
             except torch.OutOfMemoryError as error:
-                reason = str(error).splitlines()[0].rstrip(".")
+                reason = str(error).partition("\n")[0].rstrip(".")
             # From here on the error is gone, and with it the tensors that its traceback held.
             self._free()
             if len(part) == 1:
