@@ -1,15 +1,16 @@
-"""The same model in `transformers`, as a black box: its weights, its labels, and when it matches."""
+"""The same model in `transformers`, as a black box: its weights, its labels, when it matches, its memory."""
 
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from speed import Clock
+from speed import Clock, Run
 from torch import Tensor, nn
 
+from edgewise.allocator import keeping_freed_memory
 from edgewise.checkpoint import Checkpoint
 from edgewise.checkpoint.transformers import save_transformers
 from edgewise.classes import COCO
@@ -76,3 +77,21 @@ def their_matching(clock: Clock) -> Iterator[None]:
     finally:
         for one, forward in originals.items():
             one.forward = forward
+
+
+def allocator(ours: bool) -> AbstractContextManager[None]:
+    """As a side's own training has it: Edgewise keeps what a step frees, a process by itself does not."""
+    return keeping_freed_memory() if ours else nullcontext()
+
+
+def second(run: Run, ours: bool) -> Run:
+    """The second of two runs, with the side's own allocator."""
+
+    def both(clock: Clock) -> None:
+        with allocator(ours):
+            run(Clock())
+            clock.lap("first")
+            del clock.laps["first"]
+            run(clock)
+
+    return both

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from edgewise.allocator import MIB, keep_freed_memory
 from edgewise.detections import Geometry
 from edgewise.model.dfine import DFine
 from edgewise.model.fast import FastForm
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Fast = Literal["bf16", "fp16", "fp32"]
 Pixels = UInt8[np.ndarray, "B H W 3"]
+KEPT = 256 * MIB  # holds the maps of eight images of size s
 DTYPES: dict[Fast, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -50,9 +52,13 @@ class Engine:
 
 
 class TorchEngine(Engine):
-    """torch alone, on as many threads as this process has then: `model.fast.FastForm`."""
+    """torch alone, on as many threads as this process has then: `model.fast.FastForm`.
+
+    From then on this process keeps up to `KEPT` bytes that it frees.
+    """
 
     def __init__(self, model: DFine, precision: Fast) -> None:
+        keep_freed_memory(KEPT)
         self.name = f"torch {torch.__version__.split('+')[0]}"
         self._model = FastForm(model, DTYPES[precision])
 

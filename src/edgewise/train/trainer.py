@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgewise import checkpoint
+from edgewise.allocator import keeping_freed_memory
 from edgewise.config import TrainConfig, write_settings
 from edgewise.data.custom import Transform
 from edgewise.data.loader import TrainLoader
@@ -22,7 +23,6 @@ from edgewise.seen import SeenImages
 from edgewise.structures import Batch
 from edgewise.thresholds import Thresholds
 from edgewise.train import schedule
-from edgewise.train.allocator import keeping_freed_memory
 from edgewise.train.bad_steps import save_bad_step
 from edgewise.train.curves import plot_curves
 from edgewise.train.ema import MovingAverage

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgewise.train.allocator import keeping_freed_memory
+from edgewise.allocator import MIB, keep_freed_memory, keeping_freed_memory
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc"
@@ -35,3 +35,11 @@ def test_what_is_freed_is_used_again_and_given_back_at_the_end() -> None:
     assert within < before / 10
     assert held - resident() > 35e6 / resource.getpagesize()
     assert faults() > before / 2
+
+
+def test_so_much_is_kept_and_no_more() -> None:
+    with keeping_freed_memory():
+        keep_freed_memory(10 * MIB)
+        too_little = faults()
+        keep_freed_memory(100 * MIB)
+        assert faults() < too_little / 10
