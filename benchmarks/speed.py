@@ -170,6 +170,8 @@ def curves(rows: Mapping[str, Mapping[int, float]], title: str, xlabel: str, yla
     ticks = sorted({one for values in rows.values() for one in values})
     axes.set_xticks(ticks, [str(one) for one in ticks])
     axes.xaxis.minorticks_off()
+    for each in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        each("{x:g}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
