@@ -51,3 +51,24 @@ def test_compiled_graphs_hold_the_constant() -> None:
     x = torch.ones(33)
     compiled = torch.compile(Times(), backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(x), Times()(x))
+
+
+@cached_constant
+def ones(count: int) -> torch.Tensor:
+    return torch.ones(count)
+
+
+@cached_constant
+def twos(count: int) -> torch.Tensor:
+    return 2 * torch.ones(count)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_compiled_graph_tells_its_constants_apart() -> None:
+    """torch's own compilers ask for that; "eager" does not."""
+
+    def both(x: torch.Tensor) -> torch.Tensor:
+        return x * ones(3) + twos(3)
+
+    compiled = torch.compile(both, backend="aot_eager", fullgraph=True)
+    assert compiled(torch.ones(3)).tolist() == [3, 3, 3]

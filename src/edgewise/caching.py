@@ -23,7 +23,6 @@ def cached_constant(make: Callable[P, R]) -> Callable[P, R]:
 
     remembered = lru_cache(64)(real)
 
-    @wraps(make)
     def constant(*args: P.args, **kwargs: P.kwargs) -> R:
         if torch.compiler.is_compiling():
             return make(*args, **kwargs)
@@ -31,4 +30,4 @@ def cached_constant(make: Callable[P, R]) -> Callable[P, R]:
 
     # In one graph torch.compile tells constants apart by this name, which would be "constant" for all.
     constant.__code__ = constant.__code__.replace(co_name=make.__name__)
-    return torch.compiler.assume_constant_result(constant)  # type: ignore[no-any-return]
+    return torch.compiler.assume_constant_result(wraps(make)(constant))  # type: ignore[no-any-return]
