@@ -21,7 +21,7 @@ Cut = tuple[int, int]  # layers, queries
 MOST_LOST = 0.2  # points of AP that an operating point may cost
 LEAST_SAVED = 0.1  # share of the decoder's time that it must save
 LEVEL = 0.9  # at which coverage is reported
-SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of images that leave early
+SHARES = tuple(i / 20 for i in range(1, 21))  # of images that leave early
 
 
 @runtime_checkable
@@ -168,7 +168,7 @@ def verdict(points: Sequence[Point]) -> str:
         reason = f"everything that saves time loses more than {MOST_LOST} points of AP"
     else:
         reason = (
-            f"within {MOST_LOST} points of AP it saves {saved:.0%} of the decoder's time at most, "
+            f"within {MOST_LOST} points of AP it saves {saved:.1%} of the decoder's time at most, "
             f"less than {LEAST_SAVED:.0%}"
         )
     return f"not recommended: {reason}"

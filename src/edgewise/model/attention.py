@@ -64,7 +64,7 @@ def attend(
         unseen = query.new_zeros(1, *blocked.shape).masked_fill(blocked, -math.inf)
     rows, columns, values = (one.flatten(0, 1) for one in (query, key, value))
     scores = torch.baddbmm(unseen, rows, columns.mT, alpha=query.shape[-1] ** -0.5)
-    return torch.bmm(scores.softmax(-1), values).unflatten(0, query.shape[:2])
+    return torch.bmm(scores.softmax(-1), values).unflatten(0, query.shape[:2])  # type: ignore[no-any-return]
 
 
 Sampler = Callable[[Tensor, tuple[tuple[int, int], ...], tuple[int, ...], Tensor, Tensor], Tensor]
