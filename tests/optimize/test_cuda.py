@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,24 @@ def test_memory_that_runs_out_in_the_compiler(detector: Detector, monkeypatch: p
     with pytest.raises(MemoryError, match=r"not one image fits into the GPU's memory \(CUDA out of memory\)"):
         engine(scenes(2))
     assert compiler.shapes == [2, 1]
+
+
+def test_what_ran_out_of_memory_is_gone_when_it_is_freed(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[Tensor]] = []
+    alive: list[bool] = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: alive.append(made[-1]() is not None))
+
+    def graph(pixels: Tensor) -> Tensor:
+        large = torch.zeros(3)
+        made.append(weakref.ref(large))
+        raise Raised(torch.OutOfMemoryError("CUDA out of memory."))
+
+    engine = CudaEngine(detector.model, "fp32", CPU, lambda _, **settings: graph)
+    with pytest.raises(MemoryError):
+        engine(scenes(2))
+    assert alive == [False, False]
 
 
 def test_what_fails_uncompiled_too_is_an_error(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:

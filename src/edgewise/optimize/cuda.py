@@ -1,5 +1,6 @@
 """torch on a GPU: compiled, as CUDA graphs, one upload and one download a batch."""
 
+import gc
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -129,6 +130,11 @@ def _with_own_code(function: Any) -> Any:
 
 
 def _free() -> None:
-    """CUDA graphs keep their memory, so all of this process are made anew where memory has run out."""
+    """CUDA graphs keep their memory, so all of this process are made anew where memory has run out.
+
+    What failed is there still: its error and the frames that this went through, with their tensors, hold each
+    other.
+    """
+    gc.collect()
     torch.compiler.reset()
     torch.cuda.empty_cache()
