@@ -192,7 +192,7 @@ def test_an_engine_that_says_nothing(detector: Detector, monkeypatch: pytest.Mon
         ({"threads": 0}, "threads 0: expected at least one"),
         ({"size": 100}, "32"),
         ({"precision": "fp16"}, "precision 'fp16' is for GPUs; .* ask for 'bf16' or 'fp32'"),
-        ({"device": "cuda"}, "device 'cuda' is not at hand; expected auto or one of cpu"),
+        ({"device": "cuda:99"}, "device 'cuda:99' is not at hand; expected auto or one of cpu"),
         ({"device": "gpu"}, "device 'gpu' is not at hand"),
         ({"device": "meta"}, "device 'meta': optimize is for 'cpu' and 'cuda'"),
     ],
