@@ -5,10 +5,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
 from edgewise.api import Detector
 from edgewise.structures import EncoderOutput, InitialOutput, LayerOutput, ModelOutput
-from edgewise.uses.select import Pick, Selection, movement, pick, ranks, relative_spread, standardised
+from edgewise.uses.select import (
+    Pick,
+    Selection,
+    look,
+    movement,
+    pick,
+    ranks,
+    relative_spread,
+    standardised,
+)
 from tests.train.tiny import tiny_config
 from tests.uses.cases import detections
 
@@ -99,6 +109,21 @@ def test_images_that_differ_are_picked(detector: Detector, photos: Path) -> None
 def test_batches_make_no_difference(detector: Detector, photos: Path) -> None:
     one, other = (detector.select(photos, 3, batch=batch) for batch in (1, 5))
     assert [a.index for a in one.picks] == [b.index for b in other.picks]
+
+
+def test_a_gpu_too_small_makes_no_difference(detector: Detector, photos: Path) -> None:
+    def small(module: nn.Module, args: tuple[list[Tensor]]) -> None:
+        if len(args[0][0]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    expected = [*look(detector.predictor(), [photos], batch=1)]
+    handle = detector.model.decoder.register_forward_pre_hook(small)  # once the encoder has been looked at
+    with handle, pytest.warns(UserWarning, match="it gets 2 at a time now"):
+        found = [*look(detector.predictor(), [photos], batch=5)]
+    for one, other in zip(found, expected, strict=True):
+        assert one.detections.source == other.detections.source
+        assert one.movement == pytest.approx(other.movement, abs=1e-5)
+        np.testing.assert_allclose(one.feature, other.feature, atol=1e-5)
 
 
 def test_images_in_memory_go_by_their_place(detector: Detector) -> None:

@@ -219,17 +219,22 @@ def pick(
 
 @contextmanager
 def _watched(model: nn.Module, movements: list[float], features: list[np.ndarray]) -> Iterator[None]:
-    """While it lasts, every forward pass adds a number and a feature an image."""
+    """While it lasts, every forward pass adds a number and a feature an image.
+
+    One that memory runs out in adds nothing: its images come again, in pieces.
+    """
+    pooled: list[np.ndarray] = []  # of the pass that runs
+
+    def pool(module: nn.Module, args: object, maps: list[Tensor]) -> None:
+        pooled[:] = torch.cat([one.float().mean((2, 3)) for one in maps], 1).cpu().numpy()
 
     def read(module: nn.Module, args: object, output: ModelOutput) -> None:
         movements.extend(movement(output).tolist())
-
-    def pool(module: nn.Module, args: object, maps: list[Tensor]) -> None:
-        features.extend(torch.cat([one.float().mean((2, 3)) for one in maps], 1).cpu().numpy())
+        features.extend(pooled)
 
     handles = [
-        model.register_forward_hook(read),
         model.get_submodule("encoder").register_forward_hook(pool),
+        model.register_forward_hook(read),
     ]
     try:
         yield
