@@ -1,6 +1,8 @@
-"""Processes that a test starts as a group of their own."""
+"""Processes that a test starts."""
 
 import os
+import subprocess
+import sys
 import time
 
 
@@ -13,3 +15,19 @@ def ends(group: int) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+def interrupted_without(engines: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """A process whose code makes `engines`; it forgets them, is interrupted, and prints so."""
+    script = f"""
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background is without
+{engines}
+while engines:
+    del engines[0]
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    return subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True)

@@ -22,6 +22,7 @@ from edgewise.optimize.engines import Order
 from tests.export.conftest import detector as detector
 from tests.export.conftest import images as images
 from tests.export.conftest import tracing
+from tests.process_groups import interrupted_without
 
 
 @pytest.fixture(autouse=True)
@@ -216,26 +217,18 @@ def test_one_size_and_no_weights(detector: Detector) -> None:
     assert default_cache().name == "edgewise"
 
 
-INTERRUPTED = """
-import signal
+ENGINES = """
 from openvino import Model, opset13
 from edgewise.optimize import OpenVinoEngine
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background is without
 pixels = opset13.parameter([1])
 graph = Model([opset13.relu(pixels)], [pixels])
 engines = [OpenVinoEngine((graph, graph), "fp32", 1) for _ in range(2)]
-while engines:
-    del engines[0]
-try:
-    signal.raise_signal(signal.SIGINT)
-except KeyboardInterrupt:
-    print("interrupted")
 """
 
 
 def test_ctrl_c_after_several_engines_is_an_interrupt() -> None:
     """Where each had a Core of its own, it was a segmentation fault."""
-    run = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True)
+    run = interrupted_without(ENGINES)
     assert (run.returncode, run.stdout) == (0, "interrupted\n"), run.stderr
 
 

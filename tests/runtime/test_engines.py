@@ -1,7 +1,5 @@
 """Engines: the same arrays whatever executes the file, and plain words about files that are none."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import numpy as np
 import pytest
 
 from edgewise.runtime.engines import OnnxEngine, OpenVinoEngine, is_exported, load_engine
+from tests.process_groups import interrupted_without
 from tests.runtime import toy
 
 IMAGES = np.random.default_rng(0).random((3, 3, 64, 96), np.float32)
@@ -92,22 +91,14 @@ def test_endings() -> None:
     assert not is_exported("owner/onnx")
 
 
-INTERRUPTED = """
-import signal, sys
+ENGINES = """
 from edgewise.runtime.engines import load_engine
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background is without
 engines = [load_engine(path) for path in sys.argv[1:]]
-while engines:
-    del engines[0]
-try:
-    signal.raise_signal(signal.SIGINT)
-except KeyboardInterrupt:
-    print("interrupted")
 """
 
 
 def test_ctrl_c_after_several_engines_is_an_interrupt(artifacts: Path) -> None:
     """Where each had a Core of its own, it was a segmentation fault."""
     files = [str(artifacts / f"{name}.xml") for name in ("raw", "finished")]
-    run = subprocess.run([sys.executable, "-c", INTERRUPTED, *files], capture_output=True, text=True)
+    run = interrupted_without(ENGINES, *files)
     assert (run.returncode, run.stdout) == (0, "interrupted\n"), run.stderr
